@@ -1,0 +1,90 @@
+// Package table holds the tables of the store: their DDL as numbered steps, and
+// the names that Go code uses for them. Every table and column is named here
+// and nowhere else.
+//
+// Most callers want [Steps], which the migrator runs in order, and the name
+// constants. The package promises that a step, once released, never changes.
+package table
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"strings"
+)
+
+// Names of the tables.
+const (
+	Calls      = "calls"
+	UseHour    = "use_hour"
+	UseDay     = "use_day"
+	UseLife    = "use_life"
+	Principals = "principals"
+	Presented  = "presented"
+	Findings   = "findings"
+	Grants     = "grants"
+	Ledger     = "ledger"
+	Version    = "schema_version"
+)
+
+// CallColumns are the columns of the calls table in the order in which blocks
+// are built.
+var CallColumns = []string{
+	"time", "id", "source_type", "source_name", "reporter",
+	"credential", "credential_kind", "credential_id", "credential_issuer", "credential_subject",
+	"credential_client", "credential_instance", "session", "groups", "verified",
+	"presented", "scopes", "scopes_known", "permissions_used", "decision", "policy",
+	"service", "operation", "route_source", "method", "host", "path", "query_keys", "resource",
+	"status", "request_bytes", "response_bytes", "duration_us",
+	"client_address", "peer_address", "workload", "user_agent", "tenant", "environment",
+	"request_id", "trace_id", "actor_chain", "mints", "quality",
+}
+
+//go:embed *.sql
+var files embed.FS
+
+// Step is one forward change of the schema: a file of statements.
+type Step struct {
+	// Number counts from 1 without holes.
+	Number int
+	// Name is the file's name, such as 0001_first.
+	Name string
+	// Statements are run one by one; each is safe to run again.
+	Statements []string
+}
+
+// Steps returns all steps in order.
+func Steps() ([]Step, error) {
+	names, err := fs.Glob(files, "*.sql")
+	if err != nil {
+		return nil, err
+	}
+	var steps []Step
+	for _, name := range names { // Glob sorts
+		text, err := fs.ReadFile(files, name)
+		if err != nil {
+			return nil, err
+		}
+		step := Step{Number: len(steps) + 1, Name: strings.TrimSuffix(name, ".sql")}
+		if want := fmt.Sprintf("%04d_", step.Number); !strings.HasPrefix(name, want) {
+			return nil, fmt.Errorf("schema step %s should begin with %s", name, want)
+		}
+		for _, statement := range strings.Split(string(text), ";\n") {
+			if statement = strings.TrimSpace(stripComments(statement)); statement != "" {
+				step.Statements = append(step.Statements, statement)
+			}
+		}
+		steps = append(steps, step)
+	}
+	return steps, nil
+}
+
+func stripComments(statement string) string {
+	var kept []string
+	for _, line := range strings.Split(statement, "\n") {
+		if !strings.HasPrefix(strings.TrimSpace(line), "--") {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "\n")
+}
