@@ -9,7 +9,6 @@ package collector
 
 import (
 	"context"
-	"time"
 
 	"github.com/scopedrift/scopedrift/schema"
 )
@@ -25,27 +24,9 @@ type Sink interface {
 	Put(ctx context.Context, batch *Batch) error
 }
 
-// Batch is calls of one input, in the order read.
-type Batch struct {
-	Input Input
-	// FirstUnit and NextUnit are the half-open range of units (lines, array
-	// elements, packets) of the input that the batch accounts for.
-	FirstUnit, NextUnit uint64
-	Calls               []schema.Call
-	// Skipped counts the units of the range that became no call, by reason.
-	Skipped map[string]uint64
-	// Done says that the input ends with this batch.
-	Done bool
-}
-
-// Input names one file, stream or capture.
-type Input struct {
-	// Name is how the user named it.
-	Name string
-	// Format is the preset that reads it, "auto" before it is known.
-	Format string
-	// Size is the number of bytes on disk, 0 where it is not known.
-	Size int64
-	// Modified is the file's time of last change, zero for a stream.
-	Modified time.Time
-}
+// Batch and Input are the schema's: the collector makes them, the pipeline
+// accounts for them, and neither imports the other.
+type (
+	Batch = schema.Batch
+	Input = schema.Input
+)

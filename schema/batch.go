@@ -1,0 +1,29 @@
+package schema
+
+import "time"
+
+// Input names one file, stream or capture.
+type Input struct {
+	// Name is how the user named it.
+	Name string
+	// Format is the preset that reads it, "auto" before it is known.
+	Format string
+	// Size is the number of bytes on disk, 0 where it is not known.
+	Size int64
+	// Modified is the file's time of last change, zero for a stream.
+	Modified time.Time
+}
+
+// Batch is calls of one input, in the order read: what a collector hands on and
+// a pipeline accounts for.
+type Batch struct {
+	Input Input
+	// FirstUnit and NextUnit are the half-open range of units (lines, array
+	// elements, packets) of the input that the batch accounts for.
+	FirstUnit, NextUnit uint64
+	Calls               []Call
+	// Skipped counts the units of the range that became no call, by reason.
+	Skipped map[string]uint64
+	// Done says that the input ends with this batch.
+	Done bool
+}
