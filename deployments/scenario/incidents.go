@@ -1,0 +1,53 @@
+package scenario
+
+import (
+	"fmt"
+	"time"
+)
+
+// on returns a moment of the month.
+func on(day, hour, minute, second int) time.Time {
+	return time.Date(2026, time.October, day, hour, minute, second, 0, time.UTC)
+}
+
+// incidents tells what should not have happened.
+func (w *world) incidents() {
+	// A partner may read its orders. Nothing stops it from paying itself back.
+	for i, t := range []time.Time{on(14, 11, 2, 7), on(14, 11, 9, 40), on(21, 16, 30, 2)} {
+		w.call(&acme, t, "orders", "POST", fmt.Sprintf("/tenants/acme/orders/%d/refund", 4411+i), 200)
+	}
+
+	// Somebody in the reports job's container tries its token's reach.
+	probe := reportsJob
+	probe.agent = "curl/8.9.1"
+	for i, p := range []struct{ service, method, path string }{
+		{"customers", "GET", "/tenants/acme/customers/export"}, {"payments", "GET", "/keys"}, {"notifications", "GET", "/templates"},
+		{"tickets", "GET", "/tickets"}, {"orders", "DELETE", "/tenants/acme/orders/4410"}, {"payments", "GET", "/audit"},
+	} {
+		w.call(&probe, on(23, 2, 41+3*i, 11), p.service, p.method, p.path, 403)
+	}
+
+	// The support agent asks to delete a ticket, is refused, and an hour later
+	// holds a token that may.
+	w.call(&agent, on(17, 10, 2, 30), "tickets", "DELETE", "/tickets/4733", 403)
+	w.call(&agent, on(17, 10, 2, 44), "tickets", "DELETE", "/tickets/4733", 403)
+	widened := agent
+	widened.scopes += " tickets:admin"
+	w.call(&widened, on(17, 10, 58, 12), "tickets", "DELETE", "/tickets/4733", 204)
+
+	// The same agent reads passports, which it may and which nobody meant.
+	for i := range 12 {
+		w.call(&agent, on(19+i/6, 13, 4*i, 5), "customers", "GET", fmt.Sprintf("/tenants/cassini/customers/%d/documents", 4200+i), 200)
+	}
+
+	// The backup's key turns up elsewhere.
+	w.api(thief, on(25, 3, 12, 9), "sts", "GetCallerIdentity", "", nil)
+	w.api(thief, on(25, 3, 12, 31), "s3", "ListBuckets", "AccessDenied", nil)
+	for i := range 9 {
+		w.s3(thief, on(25, 3, 14+i, 2), "GetObject", "harbourline-archive", fmt.Sprintf("2026-10-24/part-%02d.zst", i), "")
+	}
+
+	// The deployer looks for secrets in a namespace that is not its own.
+	w.kube(deployer, on(9, 15, 20, 0), object{"list", "", "secrets", "", "kube-system", ""}, 403)
+	w.kube(deployer, on(9, 15, 20, 9), object{"get", "", "secrets", "", "kube-system", "bootstrap-token"}, 403)
+}

@@ -1,0 +1,49 @@
+package scenario
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestSameBytes holds Write to its promise: the same month at every call.
+func TestSameBytes(t *testing.T) {
+	first, second := t.TempDir(), t.TempDir()
+	story, err := Write(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(second); err != nil {
+		t.Fatal(err)
+	}
+	files := 0
+	err = filepath.WalkDir(first, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		files++
+		relative, _ := filepath.Rel(first, path)
+		a, _ := os.ReadFile(path)
+		b, err := os.ReadFile(filepath.Join(second, relative))
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(a, b) {
+			t.Errorf("%s differs between two runs", relative)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 15 {
+		t.Errorf("wrote %d files, want at least 15", files)
+	}
+	for kind, least := range map[string]int{"mesh": 40_000, "cluster": 5_000, "cloud": 2_500, "portal": 300, "capture": 600} {
+		if story.Lines[kind] < least {
+			t.Errorf("%s has %d lines, want at least %d", kind, story.Lines[kind], least)
+		}
+	}
+}

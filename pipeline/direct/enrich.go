@@ -1,0 +1,169 @@
+package direct
+
+import (
+	"strings"
+
+	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/catalog"
+)
+
+// enricher fills in what the catalogue knows about a call: service, operation,
+// tenant, environment. What the source named itself stays.
+type enricher struct {
+	catalog *catalog.Catalog
+	// learned keeps the grouped name of a path's shape, so that each is built
+	// once; bounded.
+	learned map[learnedKey]string
+}
+
+type learnedKey struct{ method, shape string }
+
+// maxLearned bounds the memory of learned names. Beyond it names are built anew
+// for each call: slower, never wrong.
+const maxLearned = 1 << 16
+
+func newEnricher(c *catalog.Catalog) *enricher {
+	return &enricher{catalog: c, learned: map[learnedKey]string{}}
+}
+
+func (e *enricher) call(c *schema.Call) {
+	if c.RouteSource == schema.RouteFromSource {
+		e.sourceNamed(c)
+		return
+	}
+	route, ok := e.catalog.Route(c.Host, c.Method, c.Path)
+	if ok {
+		c.Service = route.Service.Name
+		c.Environment = route.Service.Environment
+		if c.Tenant == "" {
+			c.Tenant = route.Tenant
+		}
+	} else if c.Service == "" {
+		c.Service = hostName(c.Host)
+	}
+	if ok && route.Operation != nil {
+		c.Operation = route.Operation.Name
+		c.RouteSource = route.Operation.RouteSource
+		return
+	}
+	c.Operation, c.RouteSource = e.learn(c.Method, c.Path), schema.RouteLearned
+	if c.Method == "" && c.Path == "" {
+		c.Operation, c.RouteSource = "", schema.RouteNone
+	}
+	if c.Decision == schema.DecisionNoEffect {
+		// "Not found" proves authorisation only where the route exists
+		// (DESIGN 4.1); here nobody knows.
+		c.Decision = schema.DecisionUnknown
+	}
+}
+
+func (e *enricher) sourceNamed(c *schema.Call) {
+	service := e.catalog.ServiceForHost(c.Host, c.Path)
+	switch {
+	case service != nil:
+		c.Service = service.Name
+		c.Environment = service.Environment
+	case c.Service == "":
+		c.Service = hostName(c.Host)
+	}
+}
+
+// hostName is the service name of a host that no catalogue knows: the host
+// without its port.
+func hostName(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") && strings.IndexByte(host, ':') == i {
+		host = host[:i]
+	}
+	return strings.ToLower(host)
+}
+
+// learn groups paths that differ only in what looks like an id. The rule looks
+// at one segment at a time, so the name never depends on other calls or their
+// order. It serves grouping; no verdict rests on it.
+func (e *enricher) learn(method, path string) string {
+	shape := groupPath(path)
+	key := learnedKey{method, shape}
+	if name, ok := e.learned[key]; ok {
+		return name
+	}
+	name := strings.TrimSpace(method + " " + shape)
+	if len(e.learned) < maxLearned {
+		e.learned[learnedKey{strings.Clone(method), strings.Clone(shape)}] = name
+	}
+	return name
+}
+
+// maxSegments bounds a learned name; the rest is written as "**".
+const maxSegments = 12
+
+func groupPath(path string) string {
+	if !strings.ContainsAny(path, "0123456789{") && len(path) < 64 && strings.Count(path, "/") <= maxSegments {
+		return path
+	}
+	var b strings.Builder
+	segments := 0
+	for len(path) > 0 {
+		segment, rest, found := strings.Cut(path, "/")
+		if segments == maxSegments {
+			b.WriteString("**")
+			break
+		}
+		if looksLikeID(segment) {
+			b.WriteString("{id}")
+		} else {
+			b.WriteString(segment)
+		}
+		if found {
+			b.WriteByte('/')
+		}
+		path = rest
+		segments++
+	}
+	return b.String()
+}
+
+// looksLikeID reports whether a path segment names one object rather than a
+// kind of object: a number, a UUID, a long hexadecimal string, or a mixture
+// with at least three digits in eight or more characters. Versions such as
+// "v1" and "2015-03-31" stay words.
+func looksLikeID(segment string) bool {
+	if segment == "" || len(segment) > 128 {
+		return segment != ""
+	}
+	if strings.HasPrefix(segment, "{redacted}") {
+		return true
+	}
+	digits, letters, hex, other := 0, 0, 0, 0
+	for i := 0; i < len(segment); i++ {
+		switch c := segment[i]; {
+		case c >= '0' && c <= '9':
+			digits++
+			hex++
+		case c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F':
+			letters++
+			hex++
+		case c >= 'g' && c <= 'z' || c >= 'G' && c <= 'Z':
+			letters++
+		default:
+			other++
+		}
+	}
+	switch {
+	case digits == 0:
+		return false
+	case letters == 0 && other == 0:
+		return true
+	case isDate(segment):
+		return false
+	case letters == 0:
+		return digits >= 4
+	case hex == len(segment) && len(segment) >= 12:
+		return true
+	}
+	return len(segment) >= 8 && digits >= 3
+}
+
+// isDate recognises API versions written as 2015-03-31.
+func isDate(s string) bool {
+	return len(s) == 10 && s[4] == '-' && s[7] == '-' && (s[:2] == "19" || s[:2] == "20")
+}
