@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+// Env is the world as a command sees it.
+type Env struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Args are the arguments after the program's name.
+	Args []string
+	// Environ is the environment as NAME=value.
+	Environ []string
+	// Dir is the working directory; relative paths are taken from it.
+	Dir string
+	// InTerminal, OutTerminal and ErrTerminal say which streams are one.
+	InTerminal, OutTerminal, ErrTerminal bool
+	// Width is the terminal's width in columns, 0 where it has none. It is
+	// asked each time, since windows change.
+	Width func() int
+
+	mu       sync.Mutex
+	cleanups map[int]func()
+	serial   int
+}
+
+// System returns the Env of this process.
+func System() *Env {
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "."
+	}
+	return &Env{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Args: os.Args[1:], Environ: os.Environ(), Dir: dir,
+		InTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
+		OutTerminal: term.IsTerminal(int(os.Stdout.Fd())),
+		ErrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+		Width: func() int {
+			width, _, err := term.GetSize(int(os.Stdout.Fd()))
+			if err != nil {
+				return 0
+			}
+			return width
+		},
+	}
+}
+
+// Exit ends the process.
+func Exit(code int) { os.Exit(code) }
+
+// Getenv returns the value of an environment variable, empty if it is not set.
+func (e *Env) Getenv(name string) string {
+	value, _ := e.lookup(name)
+	return value
+}
+
+func (e *Env) lookup(name string) (string, bool) {
+	// The last one wins, as in the C library of every shell that exports twice.
+	for i := len(e.Environ) - 1; i >= 0; i-- {
+		if key, value, ok := strings.Cut(e.Environ[i], "="); ok && key == name {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// Path makes a path that the user gave absolute. "-" stays: it is a stream.
+func (e *Env) Path(name string) string {
+	if name == "" || name == "-" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(e.Dir, name)
+}
+
+// Signals returns a context that ends with the first SIGINT, SIGTERM or SIGHUP.
+// A second one does not wait for anything but the removal of what is temporary.
+// A broken pipe comes back as a write error instead of ending the process.
+func (e *Env) Signals(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	caught := make(chan os.Signal, 2)
+	pipe := make(chan os.Signal, 1)
+	stop := make(chan struct{})
+	signal.Notify(caught, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	go func() {
+		select {
+		case <-caught:
+			cancel(errInterrupted)
+		case <-stop:
+			return
+		}
+		select {
+		case <-caught:
+			e.runCleanups()
+			os.Exit(codeInterrupted)
+		case <-stop:
+		}
+	}()
+	return ctx, func() {
+		close(stop)
+		signal.Stop(caught)
+		signal.Stop(pipe)
+		cancel(context.Canceled)
+	}
+}
+
+// TempDir makes a private directory that remove takes away again. It is also
+// taken away when the command is interrupted twice.
+func (e *Env) TempDir() (dir string, remove func(), err error) {
+	base := e.Getenv("TMPDIR")
+	if base == "" {
+		base = os.TempDir()
+	}
+	dir, err = os.MkdirTemp(base, "scopedrift-")
+	if err != nil {
+		return "", nil, broken(err, "set TMPDIR to a directory that can be written, or pass --data DIR")
+	}
+	return dir, e.onExit(func() { _ = os.RemoveAll(dir) }), nil
+}
+
+// onExit registers f to run once: by the returned function, or when the process
+// is made to exit early.
+func (e *Env) onExit(f func()) func() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.cleanups == nil {
+		e.cleanups = map[int]func(){}
+	}
+	e.serial++
+	n := e.serial
+	e.cleanups[n] = f
+	return func() {
+		e.mu.Lock()
+		run := e.cleanups[n]
+		delete(e.cleanups, n)
+		e.mu.Unlock()
+		if run != nil {
+			run()
+		}
+	}
+}
+
+func (e *Env) runCleanups() {
+	e.mu.Lock()
+	pending := e.cleanups
+	e.cleanups = nil
+	e.mu.Unlock()
+	for _, f := range pending {
+		f()
+	}
+}
+
+// ReadFile reads a whole file, or standard input for "-", up to limit bytes.
+func (e *Env) ReadFile(name string, limit int64) ([]byte, error) {
+	r := e.Stdin
+	if name != "-" {
+		file, err := os.Open(e.Path(name))
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		r = file
+	}
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, faultf(codeUsage, "%s is larger than %s", name, formatBytes(uint64(limit)))
+	}
+	return data, nil
+}
+
+// Create opens a file for writing, replacing what it held. What may hold
+// observed data is readable by its owner only.
+func (e *Env) Create(name string) (io.WriteCloser, error) {
+	return os.OpenFile(e.Path(name), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+}
+
+// Append opens a file for writing at its end.
+func (e *Env) Append(name string) (io.WriteCloser, error) {
+	return os.OpenFile(e.Path(name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+}
+
+// MkdirAll makes a directory for its owner only, with its parents.
+func (e *Env) MkdirAll(name string) error { return os.MkdirAll(e.Path(name), 0o700) }
+
+// Remove takes away one file.
+func (e *Env) Remove(name string) error { return os.Remove(e.Path(name)) }
+
+// Stat tells about a file.
+func (e *Env) Stat(name string) (fs.FileInfo, error) { return os.Stat(e.Path(name)) }
+
+// Exists reports whether the name exists.
+func (e *Env) Exists(name string) bool {
+	_, err := e.Stat(name)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// Empty reports whether a directory holds nothing.
+func (e *Env) Empty(dir string) bool {
+	entries, err := os.ReadDir(e.Path(dir))
+	return err == nil && len(entries) == 0
+}
+
+// UserDir is where the user's own settings and installation key live: empty
+// where the environment names no home.
+func (e *Env) UserDir() string {
+	if dir := e.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "scopedrift")
+	}
+	if home := e.Getenv("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".config", "scopedrift")
+	}
+	return ""
+}

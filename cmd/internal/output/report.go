@@ -1,0 +1,227 @@
+package output
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+// Report is all that one run says: what was found, what it was found in, and
+// what could not be judged. Its JSON form is schema/report.schema.json.
+type Report struct {
+	// Version is the program's.
+	Version   string    `json:"version"`
+	Catalogue Catalogue `json:"catalogue"`
+	// Window is the span of time judged.
+	Window schema.Window `json:"window"`
+	// Partial says why the report is not complete, empty when it is.
+	Partial  string            `json:"partial,omitempty"`
+	Coverage []schema.Coverage `json:"coverage"`
+	Summary  Summary           `json:"summary"`
+	Findings []schema.Finding  `json:"findings"`
+}
+
+// Catalogue says which catalogue the findings were judged by.
+type Catalogue struct {
+	Path string `json:"path,omitempty"`
+	// Digest is the SHA-256 of its files; empty without a catalogue.
+	Digest      string   `json:"digest,omitempty"`
+	Services    int      `json:"services"`
+	Credentials int      `json:"credentials"`
+	Notes       []string `json:"notes,omitempty"`
+}
+
+// Summary is what the findings stand on.
+type Summary struct {
+	// Calls are the calls judged, Stored those this run added.
+	Calls  uint64 `json:"calls"`
+	Stored uint64 `json:"stored,omitempty"`
+	// Repeated are calls seen twice and dropped.
+	Repeated    uint64           `json:"repeated,omitempty"`
+	Credentials CredentialCounts `json:"credentials"`
+	Inputs      []Input          `json:"inputs,omitempty"`
+	// Uses counts the folded uses by verdict.
+	Uses map[string]uint64 `json:"uses,omitempty"`
+	// Unmapped explains in words why uses could not be judged, with how many.
+	Unmapped map[string]uint64 `json:"unmapped,omitempty"`
+	// Findings counts by severity.
+	Findings map[string]int `json:"findings"`
+	// Withheld says what a detection would not say, and why.
+	Withheld []string `json:"withheld,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
+}
+
+// CredentialCounts splits the credentials seen.
+type CredentialCounts struct {
+	Seen       int `json:"seen"`
+	Declared   int `json:"declared"`
+	Undeclared int `json:"undeclared"`
+}
+
+// Input is one file, stream or capture read.
+type Input struct {
+	Name   string `json:"name"`
+	Format string `json:"format"`
+	// Why says how the format was chosen.
+	Why   string `json:"why,omitempty"`
+	Units uint64 `json:"units"`
+	Calls uint64 `json:"calls"`
+	// Skipped counts the units that became no call, by reason.
+	Skipped map[string]uint64 `json:"skipped,omitempty"`
+}
+
+// Detection is what is known about one detection besides its findings; SARIF
+// turns it into a rule.
+type Detection struct {
+	Code, Name string
+	// Short is one sentence, Help a paragraph: what fires it, what is benign.
+	Short, Help string
+	Frameworks  []string
+}
+
+// Options are what writers need besides the report.
+type Options struct {
+	Paint Paint
+	// Columns is the terminal's width, 0 for none.
+	Columns int
+	// Detections are all detections in order of code.
+	Detections []Detection
+	// Locate finds the file and line where the catalogue declares a
+	// credential; nil or an empty file where it does not.
+	Locate func(credential string) (file string, line int)
+}
+
+// Write writes the report in a format.
+func Write(w io.Writer, format Format, r *Report, o Options) error {
+	switch format {
+	case Text:
+		return writeText(w, r, o)
+	case Grid:
+		return findingTable(r.Findings).Print(w, o.Columns, o.Paint)
+	case JSON:
+		return Document(w, r)
+	case JSONL:
+		for i := range r.Findings {
+			if err := Line(w, &r.Findings[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	case CSV:
+		return findingCSV(r.Findings).CSV(w)
+	case SARIF:
+		return writeSARIF(w, r, o)
+	}
+	return fmt.Errorf("unknown output format %q", string(format))
+}
+
+// Tidy fills what must not be null and counts the findings by severity.
+func (r *Report) Tidy() {
+	if r.Findings == nil {
+		r.Findings = []schema.Finding{}
+	}
+	if r.Coverage == nil {
+		r.Coverage = []schema.Coverage{}
+	}
+	r.Summary.Findings = map[string]int{}
+	for _, s := range schema.Severities() {
+		r.Summary.Findings[s] = 0
+	}
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if f.Status == schema.StatusOpen {
+			r.Summary.Findings[f.Severity.String()]++
+		}
+		if f.Reasons == nil {
+			f.Reasons = []string{}
+		}
+		if f.Frameworks == nil {
+			f.Frameworks = []string{}
+		}
+		if f.Credential.Observed == nil {
+			f.Credential.Observed = []string{}
+		}
+	}
+}
+
+// findingTable is the short form for people.
+func findingTable(findings []schema.Finding) *Table {
+	t := &Table{Columns: []Column{
+		{Name: "id"}, {Name: "severity"}, {Name: "detection"}, {Name: "credential", Keep: 12},
+		{Name: "service", Keep: 8}, {Name: "operation", Keep: 12}, {Name: "calls", Right: true},
+		{Name: "last"}, {Name: "title", Keep: 16},
+	}}
+	for i := range findings {
+		f := &findings[i]
+		t.Add(string(f.ID), f.Severity.String(), f.Detection, f.Credential.ID, f.Service,
+			firstOf(f.Operation, f.Scope, f.Session), fmt.Sprint(f.Calls), Minute(f.Last), f.Title)
+	}
+	return t
+}
+
+// findingCSV has every flat field of the finding.
+func findingCSV(findings []schema.Finding) *Table {
+	t := &Table{}
+	for _, name := range []string{
+		"id", "detection", "code", "severity", "confidence", "status", "verdict", "credential", "observed",
+		"kind", "owner", "workload", "session", "service", "operation", "scope", "tenant", "environment",
+		"first", "last", "calls", "title", "reasons", "granted", "demand", "benign_if", "frameworks", "next",
+	} {
+		t.Columns = append(t.Columns, Column{Name: name})
+	}
+	for i := range findings {
+		f := &findings[i]
+		verdict := ""
+		if f.Verdict != nil {
+			verdict = f.Verdict.String()
+		}
+		t.Add(string(f.ID), f.Detection, f.Code, f.Severity.String(), fmt.Sprintf("%.2f", f.Confidence),
+			f.Status.String(), verdict, f.Credential.ID, join(f.Credential.Observed), f.Credential.Kind,
+			f.Credential.Owner, f.Credential.Workload, f.Session, f.Service, f.Operation, f.Scope, f.Tenant,
+			f.Environment, Stamp(f.First), Stamp(f.Last), fmt.Sprint(f.Calls), f.Title, join(f.Reasons),
+			join(f.Evidence.Granted), Demand(f.Evidence.Demand), f.Evidence.BenignIf, join(f.Frameworks), join(f.Next))
+	}
+	return t
+}
+
+func join(list []string) string { return strings.Join(list, "; ") }
+
+// Demand writes alternatives as "a and b, or c".
+func Demand(alternatives [][]string) string {
+	parts := make([]string, len(alternatives))
+	for i, all := range alternatives {
+		parts[i] = strings.Join(all, " and ")
+		if len(all) == 0 {
+			parts[i] = "nothing"
+		}
+	}
+	return strings.Join(parts, ", or ")
+}
+
+// Stamp writes a time as the JSON does, empty for the zero time.
+func Stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(schema.TimeFormat)
+}
+
+// Minute writes a time for people: UTC, to the minute.
+func Minute(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04")
+}
+
+func firstOf(list ...string) string {
+	for _, s := range list {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}

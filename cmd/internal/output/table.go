@@ -1,0 +1,164 @@
+package output
+
+import (
+	"bufio"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Format is a way of writing results.
+type Format string
+
+// The formats.
+const (
+	Text  Format = "text"
+	Grid  Format = "table"
+	JSON  Format = "json"
+	JSONL Format = "jsonl"
+	CSV   Format = "csv"
+	SARIF Format = "sarif"
+)
+
+// Machine reports whether programs rather than people read the format.
+func (f Format) Machine() bool { return f != Text && f != Grid }
+
+// Column is a column of a table.
+type Column struct {
+	// Name is its heading, in the words of the JSON fields.
+	Name string
+	// Right aligns numbers.
+	Right bool
+	// Keep is the width below which the column is never narrowed; 0 means it
+	// is never narrowed at all.
+	Keep int
+}
+
+// Table is rows under columns. Cells are observed strings: Table makes them
+// safe.
+type Table struct {
+	Columns []Column
+	Rows    [][]string
+}
+
+// Add appends a row.
+func (t *Table) Add(cells ...string) { t.Rows = append(t.Rows, cells) }
+
+// Print writes the table with aligned columns, at most width columns wide where
+// width is not 0 and the columns that may be narrowed allow it.
+func (t *Table) Print(w io.Writer, width int, paint Paint) error {
+	widths := make([]int, len(t.Columns))
+	for i, c := range t.Columns {
+		widths[i] = Width(c.Name)
+	}
+	rows := make([][]string, len(t.Rows))
+	for n, row := range t.Rows {
+		rows[n] = make([]string, len(t.Columns))
+		for i := range t.Columns {
+			if i < len(row) {
+				rows[n][i] = Safe(row[i])
+			}
+			widths[i] = max(widths[i], Width(rows[n][i]))
+		}
+	}
+	t.narrow(widths, width)
+	out := bufio.NewWriter(w)
+	heads := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		heads[i] = strings.ToUpper(strings.ReplaceAll(c.Name, "_", " "))
+	}
+	t.line(out, heads, widths, paint.Strong)
+	for _, row := range rows {
+		t.line(out, row, widths, paint.Word)
+	}
+	return out.Flush()
+}
+
+// narrow takes columns away from the widest narrowable one until the table fits.
+func (t *Table) narrow(widths []int, limit int) {
+	if limit <= 0 {
+		return
+	}
+	total := 2 * (len(widths) - 1)
+	for _, w := range widths {
+		total += w
+	}
+	for total > limit {
+		widest := -1
+		for i, c := range t.Columns {
+			if c.Keep > 0 && widths[i] > c.Keep && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			return
+		}
+		widths[widest]--
+		total--
+	}
+}
+
+func (t *Table) line(out *bufio.Writer, cells []string, widths []int, style func(string) string) {
+	for i, cell := range cells {
+		cell = Clip(cell, widths[i])
+		pad := strings.Repeat(" ", max(0, widths[i]-Width(cell)))
+		if i > 0 {
+			out.WriteString("  ")
+		}
+		switch {
+		case t.Columns[i].Right:
+			out.WriteString(pad + style(cell))
+		case i == len(cells)-1:
+			out.WriteString(style(cell))
+		default:
+			out.WriteString(style(cell) + pad)
+		}
+	}
+	out.WriteByte('\n')
+}
+
+// CSV writes the table as comma-separated values with a heading line.
+func (t *Table) CSV(w io.Writer) error {
+	out := csv.NewWriter(w)
+	heads := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		heads[i] = c.Name
+	}
+	if err := out.Write(heads); err != nil {
+		return err
+	}
+	cells := make([]string, len(t.Columns))
+	for _, row := range t.Rows {
+		clear(cells)
+		for i := range row {
+			cells[i] = Cell(row[i])
+		}
+		if err := out.Write(cells); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+// Document writes one JSON document, indented, ending in a line end.
+func Document(w io.Writer, value any) error {
+	data, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write json: %w", err)
+	}
+	_, err = w.Write(append(safeJSON(data), '\n'))
+	return err
+}
+
+// Line writes one JSON value on a line of its own.
+func Line(w io.Writer, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("write json line: %w", err)
+	}
+	_, err = w.Write(append(safeJSON(data), '\n'))
+	return err
+}
