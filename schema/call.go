@@ -35,8 +35,9 @@ func (id *CallID) UnmarshalText(text []byte) error {
 type Source struct {
 	// Type is the preset or capture kind, such as "envoy" or "pcap".
 	Type string `json:"type"`
-	// Name is the input as the user named it, such as a file path.
-	Name string `json:"name"`
+	// Name is the input as the user named it, such as a file path. It is left
+	// out of findings, which must not change when a log is split or renamed.
+	Name string `json:"name,omitempty"`
 }
 
 // Reporter says who reported a call. One call seen by two reporters is two

@@ -71,7 +71,11 @@ func (e *enricher) sourceNamed(c *schema.Call) {
 // hostName is the service name of a host that no catalogue knows: the host
 // without its port.
 func hostName(host string) string {
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") && strings.IndexByte(host, ':') == i {
+	if strings.HasPrefix(host, "[") {
+		if end := strings.IndexByte(host, ']'); end > 0 {
+			host = host[:end+1]
+		}
+	} else if i := strings.IndexByte(host, ':'); i >= 0 && strings.LastIndexByte(host, ':') == i {
 		host = host[:i]
 	}
 	return strings.ToLower(host)
