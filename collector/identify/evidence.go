@@ -25,6 +25,10 @@ type Evidence struct {
 	Authorization redact.Secret
 	APIKey        redact.Secret
 	SessionCookie redact.Secret
+	// Query is a credential in the query string and QueryName the name of its
+	// parameter, as redact.Scrubber.QueryCredential finds them.
+	QueryName []byte
+	Query     redact.Secret
 	// BasicUser is the user of HTTP basic authentication, as logs name it.
 	BasicUser []byte
 
@@ -36,6 +40,11 @@ type Evidence struct {
 
 	Kubernetes Kubernetes
 	Cloud      Cloud
+
+	// Complete says that the source shows whole requests (a capture with all
+	// headers), so that no credential means that the caller showed none. Logs
+	// leave things out: they say nothing by silence.
+	Complete bool
 }
 
 // Claims are the fields of a JWT that identity and scopes need. Scope holds
@@ -50,6 +59,12 @@ type Claims struct {
 	IssuedAt, Expires int64
 	// Actors are the nested act claims, nearest first.
 	Actors [][]byte
+	// Confirmation is the thumbprint of the key that the token is bound to
+	// (cnf, RFC 7800), empty if anybody may bear it.
+	Confirmation []byte
+	// GrantType (gty), IDType (idtyp) and Username (preferred_username) tell a
+	// client's own token from that of a user.
+	GrantType, IDType, Username []byte
 }
 
 // Kubernetes is the user part of an audit record.
