@@ -150,9 +150,9 @@ func (r *Report) Tidy() {
 // findingTable is the short form for people.
 func findingTable(findings []schema.Finding) *Table {
 	t := &Table{Columns: []Column{
-		{Name: "id"}, {Name: "severity"}, {Name: "detection"}, {Name: "credential", Keep: 12},
+		{Name: "id"}, {Name: "severity"}, {Name: "detection", Keep: 9}, {Name: "credential", Keep: 10},
 		{Name: "service", Keep: 8}, {Name: "operation", Keep: 12}, {Name: "calls", Right: true},
-		{Name: "last"}, {Name: "title", Keep: 16},
+		{Name: "last"}, {Name: "title", Keep: 9},
 	}}
 	for i := range findings {
 		f := &findings[i]

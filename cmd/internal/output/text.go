@@ -32,7 +32,7 @@ func newProse(w io.Writer, o Options) *prose {
 }
 
 // labelWidth is the room for the words before the colon-less labels.
-const labelWidth = 14
+const labelWidth = 17
 
 // label writes "    word        text", wrapping text under itself.
 func (p *prose) label(word, text string) {
