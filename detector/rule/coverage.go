@@ -1,0 +1,262 @@
+package rule
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/catalog"
+)
+
+// SourceDay says that logs of a type held calls of a service on a day.
+type SourceDay struct {
+	SourceType string
+	Service    string
+	Day        schema.Day
+}
+
+// Coverage knows which days of which services were seen in a window.
+//
+// A day of a service counts as seen only where a log that carries the service
+// (or another service of the same declared source) held at least one call of
+// that day: that a log was silent and that it was lost look alike. Where the
+// catalogue declares a source complete, a silence of up to quietDays between two
+// days with calls is taken as quiet rather than lost.
+type Coverage struct {
+	catalog    *catalog.Catalog
+	from, to   schema.Day // inclusive
+	byService  map[string]daySet
+	byType     map[string]daySet
+	carriers   map[string]map[string]struct{} // service → source types
+	incomplete []string
+	cache      map[string]Seen
+}
+
+type daySet map[schema.Day]struct{}
+
+// quietDays is the longest silence of a log that counts as quiet: a long
+// weekend.
+const quietDays = 3
+
+// Seen is the coverage of one or several services with its days.
+type Seen struct {
+	schema.Coverage
+	// Observed are the days seen, ascending; share holds how much of each.
+	Observed []schema.Day
+	share    []float64
+}
+
+// NewCoverage reads what the logs held. incomplete says in words which inputs
+// were not read to their end.
+func NewCoverage(c *catalog.Catalog, w schema.Window, days []SourceDay, incomplete []string) *Coverage {
+	cov := &Coverage{
+		catalog: c, from: schema.DayOf(w.From), to: schema.DayOf(w.To.Add(-time.Microsecond)),
+		byService: map[string]daySet{}, byType: map[string]daySet{}, carriers: map[string]map[string]struct{}{},
+		incomplete: incomplete, cache: map[string]Seen{},
+	}
+	for _, d := range days {
+		if cov.carriers[d.Service] == nil {
+			cov.carriers[d.Service] = map[string]struct{}{}
+		}
+		cov.carriers[d.Service][d.SourceType] = struct{}{}
+		if d.Day < cov.from || d.Day > cov.to {
+			continue
+		}
+		mark(cov.byService, d.Service, d.Day)
+		mark(cov.byType, d.SourceType, d.Day)
+	}
+	return cov
+}
+
+func mark(sets map[string]daySet, name string, day schema.Day) {
+	if sets[name] == nil {
+		sets[name] = daySet{}
+	}
+	sets[name][day] = struct{}{}
+}
+
+// Incomplete says which inputs were not read to their end.
+func (c *Coverage) Incomplete() []string { return c.incomplete }
+
+// Service returns the coverage of one service.
+func (c *Coverage) Service(name string) Seen {
+	if seen, ok := c.cache[name]; ok {
+		return seen
+	}
+	seen := c.service(name)
+	c.cache[name] = seen
+	return seen
+}
+
+func (c *Coverage) service(name string) Seen {
+	var sources []*catalog.SourceCoverage
+	for i := range c.catalog.Sources {
+		s := &c.catalog.Sources[i]
+		if s.Services == nil && c.catalog.ServiceNamed(name) != nil || slices.Contains(s.Services, name) {
+			sources = append(sources, s)
+		}
+	}
+	seen := Seen{Coverage: schema.Coverage{Service: name, Known: len(sources) > 0, Days: int(c.to) - int(c.from) + 1,
+		Window: schema.Window{From: c.from.Start(), To: (c.to + 1).Start()}}}
+	share := map[schema.Day]float64{}
+	if !seen.Known {
+		for d := range c.byService[name] {
+			share[d] = 1
+		}
+		seen.Holes = append(seen.Holes, "the catalogue does not say what the logs cover of "+name)
+	}
+	for _, s := range sources {
+		seen.Holes = append(seen.Holes, c.source(name, s, share)...)
+	}
+	seen.Holes = append(seen.Holes, c.incomplete...)
+	var sum float64
+	for d := int(c.from); d <= int(c.to); d++ {
+		if part, ok := share[schema.Day(d)]; ok {
+			seen.Observed = append(seen.Observed, schema.Day(d))
+			seen.share = append(seen.share, part)
+			sum += part
+		}
+	}
+	seen.DaysSeen = len(seen.Observed)
+	if seen.Known && seen.Days > 0 {
+		seen.Share = round4(sum / float64(seen.Days))
+	}
+	if missing := seen.Days - seen.DaysSeen; missing > 0 && seen.Known {
+		seen.Holes = append(seen.Holes, fmt.Sprintf("nothing was seen of %s on %d of %s", name, missing, count(seen.Days, "day")))
+	}
+	return seen
+}
+
+// source adds the days that one declared source covers, and returns its holes.
+func (c *Coverage) source(service string, s *catalog.SourceCoverage, share map[schema.Day]float64) []string {
+	if !s.Complete {
+		return []string{fmt.Sprintf("source %s is declared incomplete", s.Name)}
+	}
+	sample := s.Sample
+	if sample == 0 {
+		sample = 1
+	}
+	var holes []string
+	if sample < 1 {
+		holes = append(holes, fmt.Sprintf("source %s keeps %.3g %% of the calls", s.Name, 100*sample))
+	}
+	for d := range c.alive(service, s) {
+		start, end := d.Start(), (d + 1).Start()
+		// A day that the source covers in part does not count.
+		if !s.From.IsZero() && start.Before(s.From) || !s.To.IsZero() && end.After(s.To) {
+			continue
+		}
+		share[d] = max(share[d], sample)
+	}
+	return holes
+}
+
+// alive returns the days on which the source's logs were there: days with calls
+// from any log that carries one of its services, and short silences between.
+func (c *Coverage) alive(service string, s *catalog.SourceCoverage) daySet {
+	names := s.Services
+	if names == nil {
+		for _, known := range c.catalog.Services {
+			names = append(names, known.Name)
+		}
+	}
+	days := daySet{}
+	for _, name := range append([]string{service}, names...) {
+		for kind := range c.carriers[name] {
+			for d := range c.byType[kind] {
+				days[d] = struct{}{}
+			}
+		}
+	}
+	sorted := make([]schema.Day, 0, len(days))
+	for d := range days {
+		sorted = append(sorted, d)
+	}
+	slices.Sort(sorted)
+	for i := 1; i < len(sorted); i++ {
+		if gap := int(sorted[i]) - int(sorted[i-1]) - 1; gap > 0 && gap <= quietDays {
+			for d := sorted[i-1] + 1; d < sorted[i]; d++ {
+				days[d] = struct{}{}
+			}
+		}
+	}
+	return days
+}
+
+// All returns what was seen of all the services together: a day counts if it
+// was seen of each, with the smallest share.
+func (c *Coverage) All(services []string) Seen {
+	if len(services) == 1 {
+		return c.Service(services[0])
+	}
+	var all Seen
+	for i, name := range services {
+		one := c.Service(name)
+		if i == 0 {
+			all = one
+			all.Coverage.Service = ""
+			all.Holes = slices.Clone(one.Holes)
+			continue
+		}
+		all.Known = all.Known && one.Known
+		all.Share = min(all.Share, one.Share)
+		all.Holes = append(all.Holes, one.Holes...)
+		all.Observed, all.share = intersect(&all, &one)
+	}
+	if !all.Known {
+		all.Share = 0
+	}
+	all.DaysSeen = len(all.Observed)
+	all.Holes = distinct(all.Holes)
+	return all
+}
+
+func intersect(a, b *Seen) (days []schema.Day, share []float64) {
+	for i, d := range a.Observed {
+		if j, ok := slices.BinarySearch(b.Observed, d); ok {
+			days = append(days, d)
+			share = append(share, min(a.share[i], b.share[j]))
+		}
+	}
+	return days, share
+}
+
+// Tail returns the longest stretch of days up to day "to" of which at least
+// the given share was seen, bounded by from: the window that D04 stands on.
+// Where coverage is unknown it is all observed days of the span.
+func (s *Seen) Tail(from, to schema.Day, share float64) (observed []schema.Day, start schema.Day) {
+	if !s.Known {
+		for _, d := range s.Observed {
+			if d >= from && d <= to {
+				observed = append(observed, d)
+			}
+		}
+		return observed, from
+	}
+	var sum float64
+	best, i := -1, len(s.Observed)-1
+	for d := int(to); d >= int(from); d-- {
+		for i >= 0 && int(s.Observed[i]) > d {
+			i--
+		}
+		if i >= 0 && int(s.Observed[i]) == d {
+			sum += s.share[i]
+		}
+		if sum >= share*float64(int(to)-d+1)-1e-9 {
+			best = d
+		}
+	}
+	if best < 0 {
+		return nil, to
+	}
+	for _, d := range s.Observed {
+		if int(d) >= best && d <= to {
+			observed = append(observed, d)
+		}
+	}
+	return observed, schema.Day(best)
+}
+
+// round4 rounds a share so that it is written alike everywhere.
+func round4(f float64) float64 { return float64(int(f*10000+0.5)) / 10000 }

@@ -1,0 +1,116 @@
+package rule
+
+import "slices"
+
+// Detection is what is known about a detection before it finds anything.
+type Detection struct {
+	// Code and Name are those of a finding.
+	Code, Name string
+	// Short is one sentence: what it means when it fires.
+	Short string
+	// Help says what fires it and what does not.
+	Help string
+	// BenignIf says what makes a finding harmless.
+	BenignIf string
+	// Frameworks are ids of OWASP NHI 2025, OWASP API 2023, NIST CSF 2.0 and
+	// MITRE ATT&CK.
+	Frameworks []string
+}
+
+// The codes.
+const (
+	OutOfScopeAccess    = "D01"
+	ScopeProbing        = "D02"
+	DeniedThenAllowed   = "D03"
+	UnusedScope         = "D04"
+	AwayFromHome        = "D06"
+	UnownedCredential   = "D17"
+	OffPurposeUse       = "D18"
+	frameworkAgentWatch = "MEASURE 2.7"
+	frameworkAgentAct   = "MANAGE 4.1"
+)
+
+var detections = []Detection{
+	{
+		Code: OutOfScopeAccess, Name: "out-of-scope-access",
+		Short: "A call was honoured although the credential did not hold a scope that the operation needs.",
+		Help: "Fires on one call that was surely honoured (request and answer belong together), whose operation is known with its demand, " +
+			"by a credential whose grant at that moment is known and does not satisfy it. Where demand or grant is unknown it says nothing. " +
+			"Calls without effect (404, 409) are authorised but prove no access, and do not fire it alone.",
+		BenignIf:   "the catalogue's demand for the operation, or the grant, is out of date, or the right comes from a policy that the catalogue does not hold",
+		Frameworks: []string{"NHI5:2025", "API5:2023", "PR.AA-05", "T1078.004"},
+	},
+	{
+		Code: ScopeProbing, Name: "scope-probing",
+		Short: "A credential tried several operations that are new for it and out of its grant or refused, within an hour.",
+		Help: "Fires on four or more distinct operations, over two or more services or three or more kinds of resource, within a sliding hour, " +
+			"each of which the credential had never called before and each denied or out of grant. Operations are counted, never calls. " +
+			"Operations refused on seven or more days are a stable misconfiguration and exempt; refused credentials (401) never count. " +
+			"Sessions of one principal are counted together; users of one application apart.",
+		BenignIf:   "a new release or a misconfigured deployment asked for more than it was given, or somebody tested permissions on purpose",
+		Frameworks: []string{"NHI5:2025", "API5:2023", "DE.CM-09", "T1526"},
+	},
+	{
+		Code: DeniedThenAllowed, Name: "denied-then-allowed",
+		Short: "An operation on an object was denied to a credential, and later allowed to it.",
+		Help: "Fires when the first success on the same object (same principal, service, operation and tenant) comes 60 seconds or more after the first " +
+			"of a run of denials and within 24 hours of the last, unless a declared grant that began in between explains it. " +
+			"Calls without effect (404) do not end a run, and refused credentials (401) do not begin one.",
+		BenignIf:   "somebody approved the access in between, or the service refused for a reason that passed",
+		Frameworks: []string{"NHI5:2025", "PR.AA-05", "T1098"},
+	},
+	{
+		Code: UnusedScope, Name: "unused-scope",
+		Short: "A credential holds a scope that it did not use over a window in which use would have been seen.",
+		Help: "Fires on a scope that was held for 30 or more observed days of the last 90 and that took part in no call, if the services it opens are covered by " +
+			"the logs to 95 % or more. Where the catalogue does not say what the logs cover, it says so and the confidence is low. " +
+			"Scopes declared rare are exempt. What it will not say is listed with the reason.",
+		BenignIf:   "it is needed only at times that the window does not contain, such as the end of a year, or through traffic that the logs do not cover",
+		Frameworks: []string{"NHI5:2025", "PR.AA-05"},
+	},
+	{
+		Code: AwayFromHome, Name: "away-from-home",
+		Short: "A session or key was used from outside the networks or by another workload than its own.",
+		Help: "Fires on calls with an accepted credential from an address outside its approved networks, or by a workload that the network names and that is not the declared one. " +
+			"Calls that show no address or workload, and workload names of another form than the declared one, are not judged. " +
+			"Refused credentials (401) do not count: anybody can send those.",
+		BenignIf:   "the workload moved, or calls through a gateway or address translation that the catalogue does not list",
+		Frameworks: []string{"NHI2:2025", "NHI9:2025", "API2:2023", "PR.AA-03", "T1550.001"},
+	},
+	{
+		Code: UnownedCredential, Name: "unowned-credential",
+		Short: "A machine credential is in use of which neither owner, workload nor purpose is known.",
+		Help: "Fires on machine credentials that were accepted at least once and of which the catalogue knows neither owner, workload nor purpose. " +
+			"Without a catalogue it is one summary.",
+		BenignIf:   "it is known elsewhere and only missing in the catalogue",
+		Frameworks: []string{"NHI1:2025", "ID.AM-08"},
+	},
+	{
+		Code: OffPurposeUse, Name: "off-purpose-use",
+		Short: "A credential did what it may do, but outside the purpose that was approved for it.",
+		Help: "Fires on honoured calls within the grant (or where the grant is unknown) to services, operations, environments or tenants that the credential's approved purpose does not list. " +
+			"A list that is absent does not restrict. What is out of grant is out-of-scope-access instead.",
+		BenignIf:   "the purpose has grown and the approved list was not brought up to date",
+		Frameworks: []string{"NHI5:2025", "GV.PO-02", "PR.AA-05"},
+	},
+}
+
+// Detections returns all detections of this package, in order of their codes.
+func Detections() []Detection {
+	list := slices.Clone(detections)
+	for i := range list {
+		list[i].Frameworks = slices.Clone(list[i].Frameworks)
+	}
+	return list
+}
+
+// detection returns the detection of that code; an unknown one is a
+// programming error.
+func detection(code string) *Detection {
+	for i := range detections {
+		if detections[i].Code == code {
+			return &detections[i]
+		}
+	}
+	panic("rule: no detection " + code)
+}

@@ -1,0 +1,136 @@
+package rule
+
+import (
+	"time"
+
+	"github.com/scopedrift/scopedrift/detector/compare"
+	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/catalog"
+)
+
+// Env is what the rules know besides the calls. It is shared by all subjects
+// and not changed after it was made, but for caches of its own.
+type Env struct {
+	Catalog *catalog.Catalog
+	Compare *compare.Comparer
+	// Window is the span judged; both bounds are set, To is "now".
+	Window schema.Window
+	// Coverage tells what of a service was seen in the window.
+	Coverage *Coverage
+	// MinDays is how many observed days of silence D04 wants; Horizon how many
+	// days it looks back.
+	MinDays, Horizon int
+
+	unlocks map[unlockKey]unlock
+}
+
+// Defaults of the tunables of D04, in days.
+const (
+	DefaultMinDays = 30
+	DefaultHorizon = 90
+)
+
+// Set is the rules at work on one subject.
+type Set struct {
+	env      *Env
+	subject  *Subject
+	beyond   beyondRule
+	probing  probingRule
+	reversal reversalRule
+	unused   unusedRule
+	origin   originRule
+	unowned  unownedRule
+	purpose  purposeRule
+}
+
+// New returns the rules for one subject.
+func New(env *Env, subject *Subject) *Set {
+	base := base{env: env, subject: subject}
+	return &Set{
+		env: env, subject: subject,
+		beyond:   beyondRule{base: base},
+		probing:  probingRule{base: base},
+		reversal: reversalRule{base: base},
+		unused:   unusedRule{base: base},
+		origin:   originRule{base: base},
+		unowned:  unownedRule{base: base},
+		purpose:  purposeRule{base: base},
+	}
+}
+
+// base is what every rule holds.
+type base struct {
+	env     *Env
+	subject *Subject
+}
+
+// Request is what the row asks the comparer.
+func (s *Set) Request(r *Row) compare.Request {
+	return compare.Request{
+		Declared: s.subject.Declared, Kind: r.Principal.Kind,
+		Service: r.Service, Operation: r.Operation, Tenant: r.Tenant,
+		RouteSource: r.RouteSource, Scopes: r.Scopes, Groups: r.Groups, Time: r.First,
+	}
+}
+
+// Row takes a row before it is judged. Rows that differ only in their decision
+// must follow each other.
+func (s *Set) Row(r *Row) { s.reversal.row(r) }
+
+// Use takes a judged use. The rules keep no reference to it.
+func (s *Set) Use(u *Use) {
+	s.beyond.use(u)
+	s.probing.use(u)
+	s.unused.use(u)
+	s.unowned.use(u)
+	s.purpose.use(u)
+}
+
+// Reversals names what must be looked at call by call for D03, after all rows.
+func (s *Set) Reversals() []ReversalKey { return s.reversal.keys() }
+
+// Reversal takes one answer to Reversals.
+func (s *Set) Reversal(r *Reversal) { s.reversal.reversal(r) }
+
+// WantsOrigins reports whether D06 must see where the calls came from.
+func (s *Set) WantsOrigins() bool { return s.origin.wants() }
+
+// Origin takes one origin of the subject's accepted calls.
+func (s *Set) Origin(o *Origin) { s.origin.origin(o) }
+
+// WantsHistory reports whether D02 must know what the subject called before the
+// window. Call it after all uses.
+func (s *Set) WantsHistory() bool { return s.probing.needsHistory() }
+
+// History takes one operation that the subject called before the window.
+func (s *Set) History(h *History) { s.probing.before(h) }
+
+// Result is what the rules say about a subject.
+type Result struct {
+	Drafts []Draft
+	// Withheld says what a rule would not say, and why; the same sentence may
+	// come from many subjects.
+	Withheld []Withheld
+}
+
+// Withheld is something that a rule would not say.
+type Withheld struct {
+	// Code is the rule's.
+	Code string
+	// Credential and Object name what it is about ("scope orders:admin at
+	// idp.example.com").
+	Credential, Object string
+	// Why is a clause ("no call to its services was seen").
+	Why string
+}
+
+// Finish returns what was found. The set is then used up.
+func (s *Set) Finish() Result {
+	var r Result
+	for _, rule := range []interface{ finish(*Result) }{
+		&s.beyond, &s.probing, &s.reversal, &s.unused, &s.origin, &s.unowned, &s.purpose,
+	} {
+		rule.finish(&r)
+	}
+	return r
+}
