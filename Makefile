@@ -1,0 +1,66 @@
+# scopedrift's build. `make` alone explains itself; V=1 shows the commands.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+Q := $(if $(V),,@)
+GO ?= go
+# No cgo anywhere: scopedrift is a static binary, its engine binds at run time.
+export CGO_ENABLED := 0
+
+# The engine that tests and commands use, unless the environment names others.
+export SCOPEDRIFT_ENGINE ?= $(CURDIR)/bin/scopedrift-engine
+export SCOPEDRIFT_LIBCHDB ?= $(CURDIR)/bin/libchdb.so
+
+PACKAGES ?= ./...
+GO_FILES = find . -name '*.go' -not -path './.cache/*' -not -path './bin/*'
+
+.PHONY: help demo build engine test lint format-check generate generate-check bench clean
+
+help: ## show this help
+	@echo 'scopedrift: what every machine credential really does, against what it was granted'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo 'V=1 shows the commands; PACKAGES=./schema/... narrows test and bench.'
+
+demo: build ## build, then run the story: a month of a small company, with findings
+	$(Q)bin/scopedrift demo
+
+build: engine ## build scopedrift and its engine into bin/
+	$(Q)$(GO) build -trimpath -o bin/ ./cmd/scopedrift
+
+# The engine program, and its library unless the environment names another.
+engine:
+	$(Q)mkdir -p bin
+	$(Q)$(GO) build -trimpath -o bin/ ./cmd/scopedrift-engine
+	$(Q)if [[ $$SCOPEDRIFT_LIBCHDB == $(CURDIR)/bin/libchdb.so ]]; then pipeline/engine/fetch-libchdb.sh .cache bin/libchdb.so; fi
+
+test: build lint generate-check ## check everything, then run every test against the real engine
+	$(Q)$(GO) test -json -timeout 20m $(TESTFLAGS) $(PACKAGES) | $(GO) run ./.ci/report
+
+lint: format-check ## check format, vet and staticcheck
+	$(Q)$(GO) vet $(PACKAGES) ./.ci/report
+	$(Q)$(GO) tool staticcheck $(PACKAGES)
+
+format-check:
+	$(Q)bad=$$($(GO_FILES) -print0 | xargs -0 gofmt -l); \
+	if [[ -n $$bad ]]; then echo "not formatted, run gofmt -w on:"; echo "$$bad"; exit 1; fi
+
+generate: ## renew generated files
+	$(Q)$(GO) generate $(PACKAGES)
+
+# Renews the generated files and compares with what was there, committed or not.
+generate-check:
+	$(Q)state() { git diff | cksum; git ls-files --others --exclude-standard -z | xargs -0 -r cksum; }; \
+	if git rev-parse --git-dir >/dev/null 2>&1; then \
+		before=$$(state); $(MAKE) --no-print-directory generate; \
+		if [[ $$before != $$(state) ]]; then echo "generated files were out of date, make generate has renewed them: commit them"; git status --short; exit 1; fi; \
+	fi
+
+bench: build ## run the benchmarks
+	$(Q)$(GO) test -run '^$$' -bench . -benchmem -timeout 60m $(PACKAGES)
+
+clean: ## remove what was built and fetched
+	$(Q)rm -rf bin .cache dist
