@@ -37,7 +37,8 @@ type marker struct {
 type Running struct {
 	PID      int       `json:"pid"`
 	Socket   string    `json:"socket"`
-	Version  string    `json:"version"` // ClickHouse's
+	Address  string    `json:"address,omitempty"` // TCP, if it listens there as well
+	Version  string    `json:"version"`           // ClickHouse's
 	Started  time.Time `json:"started"`
 	Protocol int       `json:"protocol"` // between commands and engine
 }

@@ -118,6 +118,9 @@ func startTemporary(ctx context.Context, cfg Config) (*Engine, error) {
 // ClickHouse HTTP interface.
 func (e *Engine) Socket() string { return e.running.Socket }
 
+// Address is the TCP address of Config.Listen with its real port, or "".
+func (e *Engine) Address() string { return e.running.Address }
+
 // Version is ClickHouse's version, such as "26.7.2.1".
 func (e *Engine) Version() string { return e.running.Version }
 

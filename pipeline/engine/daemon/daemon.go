@@ -147,7 +147,7 @@ func live(o options, report func(engine.Status), signals <-chan os.Signal) (err 
 	if err := d.open(o.socket, o.listen); err != nil {
 		return err
 	}
-	r := engine.Running{PID: os.Getpid(), Socket: d.socket, Version: srv.Version(), Started: time.Now().UTC()}
+	r := engine.Running{PID: os.Getpid(), Socket: d.socket, Address: d.address, Version: srv.Version(), Started: time.Now().UTC()}
 	if err := claim.Announce(r); err != nil {
 		return err
 	}
@@ -156,8 +156,8 @@ func live(o options, report func(engine.Status), signals <-chan os.Signal) (err 
 	} else {
 		// By hand: the lease is never given back, only a signal ends it.
 		fmt.Fprintf(os.Stderr, "scopedrift-engine: ClickHouse %s, process %d, socket %s\n", r.Version, r.PID, r.Socket)
-		for _, a := range d.addresses {
-			fmt.Fprintf(os.Stderr, "scopedrift-engine: also http://%s\n", a)
+		if d.address != "" {
+			fmt.Fprintf(os.Stderr, "scopedrift-engine: also http://%s\n", d.address)
 		}
 	}
 	report(engine.Status{Ready: &r})

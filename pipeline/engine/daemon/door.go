@@ -19,13 +19,13 @@ const maxSocketPath = 107
 
 // door is where the engine is reached.
 type door struct {
-	server    *serve.Server
-	leases    *leases
-	socket    string
-	private   string   // directory made for the socket, to remove
-	addresses []string // TCP
-	http      *http.Server
-	failed    chan error
+	server  *serve.Server
+	leases  *leases
+	socket  string
+	private string // directory made for the socket, to remove
+	address string // TCP, or ""
+	http    *http.Server
+	failed  chan error
 }
 
 // open listens on the socket, and on a loopback address if one is given.
@@ -75,7 +75,7 @@ func (d *door) openTCP(listen string) error {
 		return &engine.Error{Kind: engine.StartFailed, Text: fmt.Sprintf("cannot listen on %s: %v", listen, err), Err: err,
 			Remedy: "choose a free port"}
 	}
-	d.addresses = append(d.addresses, l.Addr().String())
+	d.address = l.Addr().String()
 	d.serve(l)
 	return nil
 }

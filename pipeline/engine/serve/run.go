@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+
+	"github.com/scopedrift/scopedrift/pipeline/engine/chdb"
 )
 
 // piecewise are the formats whose answer may be cut: the pieces that the engine
@@ -73,6 +75,9 @@ func (s *Server) watch(ctx context.Context, mark string) func() bool {
 // stream answers a statement in pieces.
 func (s *Server) stream(w http.ResponseWriter, sess *session, q *request) error {
 	st, err := sess.conn.Stream(q.sql, q.format, q.params...)
+	if isNotStreamable(err) {
+		return s.whole(w, sess, q)
+	}
 	if err != nil {
 		return err
 	}
@@ -99,6 +104,13 @@ func (s *Server) stream(w http.ResponseWriter, sess *session, q *request) error 
 			return a.abort(err)
 		}
 	}
+}
+
+// isNotStreamable recognises the library's refusal to answer in pieces, which
+// it gives to everything but SELECT before it runs anything.
+func isNotStreamable(err error) bool {
+	var e *chdb.Error
+	return errors.As(err, &e) && e.Code == 36 && strings.Contains(e.Text, "Streaming query is not supported")
 }
 
 // whole runs a statement to its end before the answer starts, so that its
