@@ -1,0 +1,352 @@
+package pcap
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/maphash"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/scopedrift/scopedrift/collector/decide"
+	"github.com/scopedrift/scopedrift/collector/identify"
+	"github.com/scopedrift/scopedrift/collector/redact"
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+// builder turns heads into calls. It is the only part that looks at header
+// values, and it hands every secret to identify and every text to redact.
+type builder struct {
+	key          *redact.Key
+	scrub        *redact.Scrubber
+	identifier   *identify.Identifier
+	limits       Limits
+	stats        *Stats
+	tenantHeader string
+	source       schema.Source
+
+	evidence identify.Evidence
+	identity identify.Identity
+	strings  interner
+	queries  [256]queryNames
+
+	// calls are those that no batch holds yet.
+	calls     []schema.Call
+	qualities [6]uint64
+	free      []*exchange
+	live      int // exchanges that are not emitted
+}
+
+// The longest texts that are kept; what is longer is cut.
+const (
+	maxText = 512
+	maxID   = 128
+	maxPath = 8 << 10
+)
+
+// exchange returns an empty exchange.
+func (b *builder) exchange() *exchange {
+	b.live++
+	if n := len(b.free); n > 0 {
+		x := b.free[n-1]
+		b.free = b.free[:n-1]
+		*x = exchange{}
+		return x
+	}
+	return new(exchange)
+}
+
+// request fills an exchange's call from the head that h has just parsed.
+func (b *builder) request(h *http1, x *exchange, truncated bool) {
+	b.stats.Requests++
+	d := &h.head
+	c := &x.call
+	b.place(c, h, x.nanos, "request", h.requests)
+	x.head = string(d.method) == "HEAD"
+	x.connect = bytes.Equal(d.method, methodConnect)
+	x.upgrade = upgradeOf(d.upgrade)
+	c.Method = b.strings.of(b.scrub.Text(d.method))
+	path, query := b.scrub.Target(d.target)
+	if x.connect {
+		path = nil
+	}
+	c.Path = b.strings.of(path[:min(len(path), maxPath)])
+	c.QueryKeys = b.queryKeys(query)
+	if host := b.host(d, x.connect); len(host) > 0 {
+		c.Host = b.strings.of(host)
+	}
+	c.UserAgent = b.text(d.userAgent, maxText)
+	c.Tenant = b.text(d.tenant, maxID)
+	if c.RequestID = b.id(d.requestID); c.RequestID == "" {
+		c.RequestID = b.id(d.correlation)
+	}
+	if c.TraceID = traceID(d.traceParent); c.TraceID == "" {
+		c.TraceID = hexID(d.b3TraceID)
+	}
+	b.identify(d, c, truncated)
+}
+
+// place fills what the connection says: where, when, who.
+func (b *builder) place(c *schema.Call, h *http1, nanos int64, what string, ordinal uint64) {
+	client, server := h.conn.key.endpoint(h.client), h.conn.key.endpoint(h.client.other())
+	c.Source = b.source
+	c.Reporter = schema.ReporterServer
+	c.Time = time.Unix(0, nanos).UTC()
+	var id [52]byte
+	copy(id[:18], client[:])
+	copy(id[18:36], server[:])
+	binary.BigEndian.PutUint64(id[36:], uint64(nanos))
+	binary.BigEndian.PutUint64(id[44:], ordinal)
+	c.ID = b.key.Sum("pcap "+what, id[:])
+	c.PeerAddress = address(client)
+	c.ClientAddress = c.PeerAddress
+	c.Host = b.endpointName(server)
+}
+
+func address(e *endpoint) netip.Addr { return netip.AddrFrom16([16]byte(e[:16])).Unmap() }
+
+// endpointName is the host of a request that names none.
+func (b *builder) endpointName(e *endpoint) string {
+	var buf [64]byte
+	return b.strings.of(netip.AddrPortFrom(address(e), e.port()).AppendTo(buf[:0]))
+}
+
+// identify names the credential behind a request.
+func (b *builder) identify(d *head, c *schema.Call, truncated bool) {
+	ev := &b.evidence
+	*ev = identify.Evidence{
+		Authorization: redact.NewSecret(d.authorization),
+		APIKey:        redact.NewSecret(d.apiKey),
+		SessionCookie: redact.NewSecret(sessionCookie(d.cookie)),
+		XFCC:          d.xfcc,
+		Complete:      !truncated,
+	}
+	if ev.Authorization.Empty() {
+		ev.Authorization = redact.NewSecret(d.proxyAuthorization)
+	}
+	ev.QueryName, ev.Query = b.scrub.QueryCredential(d.target)
+	b.identity = identify.Identity{}
+	b.identifier.Identify(ev, &b.identity)
+	c.Credential = b.identity.Credential
+	c.Scopes = b.identity.Scopes
+	c.Workload = b.identity.Workload
+	c.ActorChain = b.identity.ActorChain
+}
+
+// answer fills in what the answer's head says.
+func (b *builder) answer(x *exchange, d *head, nanos int64) {
+	x.call.Status = uint16(d.status)
+	x.call.Decision = decision(d)
+	b.lasted(x, nanos)
+}
+
+var grpcType = []byte("application/grpc")
+
+// decision maps an answer. The status of gRPC, which grpc-web carries over
+// HTTP/1, is not the HTTP one.
+func decision(d *head) schema.Decision {
+	if d.status == 200 && len(d.contentType) >= len(grpcType) && bytes.EqualFold(d.contentType[:len(grpcType)], grpcType) {
+		code, ok := decimal(d.grpcStatus)
+		if !ok {
+			return schema.DecisionUnknown
+		}
+		return decide.GRPC(int(min(code, 1<<16)))
+	}
+	return decide.HTTP(d.status, d.location)
+}
+
+// lasted stretches an exchange to a time in nanoseconds.
+func (b *builder) lasted(x *exchange, nanos int64) {
+	if us := (nanos - x.nanos) / 1000; us > 0 && uint64(us) > x.call.DurationUS {
+		x.call.DurationUS = uint64(us)
+	}
+}
+
+// orphan emits an answer whose request is not known.
+func (b *builder) orphan(h *http1, r *messageReader) {
+	h.orphans++
+	b.stats.Orphans++
+	var c schema.Call
+	b.place(&c, h, r.begin.nanos, "orphan", h.orphans)
+	c.Status = uint16(h.head.status)
+	c.Decision = decision(&h.head)
+	c.Quality = schema.QualityOrphan
+	b.append(&c)
+}
+
+// emit hands a finished exchange on and takes it back for reuse.
+func (b *builder) emit(x *exchange) {
+	b.append(&x.call)
+	b.live--
+	if len(b.free) < 1024 {
+		b.free = append(b.free, x)
+	}
+}
+
+func (b *builder) append(c *schema.Call) {
+	if int(c.Quality) < len(b.qualities) {
+		b.qualities[c.Quality]++
+	}
+	b.calls = append(b.calls, *c)
+}
+
+// text returns a header value without secrets, cut to limit.
+func (b *builder) text(value []byte, limit int) string {
+	if len(value) == 0 {
+		return ""
+	}
+	clean := b.scrub.Text(value)
+	return b.strings.of(clean[:min(len(clean), limit)])
+}
+
+// id is text for values that hardly repeat.
+func (b *builder) id(value []byte) string {
+	if len(value) == 0 || len(value) > maxID {
+		return ""
+	}
+	return string(b.scrub.Text(value))
+}
+
+// host returns the host that a request names, in lower case: its target's where
+// that is absolute, else its header's.
+func (b *builder) host(d *head, connect bool) []byte {
+	host := d.host
+	if connect {
+		host = d.target
+	} else if i := bytes.Index(d.target[:min(len(d.target), 16)], []byte("://")); i > 0 && d.target[0] != '/' {
+		host = d.target[i+3:]
+		if end := bytes.IndexAny(host, "/?#"); end >= 0 {
+			host = host[:end]
+		}
+	}
+	if len(host) == 0 || len(host) > 255+6 {
+		return nil
+	}
+	host = b.scrub.Host(host)
+	for _, c := range host {
+		if c >= 'A' && c <= 'Z' {
+			return bytes.ToLower(host)
+		}
+	}
+	return host
+}
+
+// queryNames is a remembered list of query parameters.
+type queryNames struct {
+	joined string
+	names  []string
+}
+
+// queryKeys returns the names as strings. Calls share equal lists.
+func (b *builder) queryKeys(query [][]byte) []string {
+	if len(query) == 0 {
+		return nil
+	}
+	var buf [256]byte
+	joined := buf[:0]
+	for _, name := range query {
+		joined = append(append(joined, name...), 0)
+	}
+	slot := &b.queries[maphash.Bytes(b.strings.seed, joined)%uint64(len(b.queries))]
+	if slot.joined != string(joined) {
+		names := make([]string, len(query))
+		for i, name := range query {
+			names[i] = b.strings.of(name)
+		}
+		*slot = queryNames{string(joined), names}
+	}
+	return slot.names
+}
+
+// interner remembers strings seen lately, so that equal ones share memory. It
+// never grows beyond its slots.
+type interner struct {
+	seed  maphash.Seed
+	slots [8192]string
+}
+
+func (i *interner) of(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	slot := &i.slots[maphash.Bytes(i.seed, b)%uint64(len(i.slots))]
+	if *slot != string(b) {
+		*slot = string(b)
+	}
+	return *slot
+}
+
+func upgradeOf(value []byte) upgrade {
+	switch {
+	case len(value) == 0:
+		return upgradeNone
+	case bytes.EqualFold(value, []byte("h2c")):
+		return upgradeHTTP2
+	}
+	return upgradeOther
+}
+
+// traceID returns the trace id of a W3C traceparent.
+func traceID(value []byte) string {
+	if len(value) < 55 || value[2] != '-' || value[35] != '-' {
+		return ""
+	}
+	return hexID(value[3:35])
+}
+
+// hexID returns value in lower case if it is a trace id: 16 or 32 hexadecimal
+// digits.
+func hexID(value []byte) string {
+	if len(value) != 16 && len(value) != 32 {
+		return ""
+	}
+	for _, c := range value {
+		if _, ok := unhex(c); !ok {
+			return ""
+		}
+	}
+	return strings.ToLower(string(value))
+}
+
+// sessionCookie returns the value of the cookie that looks most like the one
+// that authenticates a session, or nil: names that say session come before
+// those that say token.
+func sessionCookie(header []byte) []byte {
+	var best []byte
+	rank := 0
+	for pair := range bytes.SplitSeq(header, []byte{';'}) {
+		name, value, ok := bytes.Cut(bytes.Trim(pair, " \t"), []byte{'='})
+		if !ok || len(value) == 0 || len(name) > 64 {
+			continue
+		}
+		if r := cookieRank(name); r > rank {
+			best, rank = bytes.Trim(value, `"`), r
+		}
+	}
+	return best
+}
+
+func cookieRank(name []byte) int {
+	var buf [64]byte
+	lower := buf[:0]
+	for _, c := range name {
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		lower = append(lower, c)
+	}
+	has := func(s string) bool { return bytes.Contains(lower, []byte(s)) }
+	switch {
+	case has("csrf") || has("xsrf"):
+		return 0
+	case has("sess"):
+		return 4
+	case bytes.HasSuffix(lower, []byte("sid")):
+		return 3
+	case has("token") || has("jwt"):
+		return 2
+	case has("auth"):
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,285 @@
+package pcap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"maps"
+	"time"
+
+	"github.com/scopedrift/scopedrift/collector"
+	"github.com/scopedrift/scopedrift/collector/identify"
+	"github.com/scopedrift/scopedrift/collector/redact"
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+// Limits bounds what a capture may make the reader hold. A zero field means its
+// default.
+type Limits struct {
+	// Connections is how many TCP connections are followed at a time (32,768);
+	// beyond it the one that was quiet longest is given up.
+	Connections int
+	// HeldPerDirection and HeldTotal are bytes of segments that wait for
+	// earlier ones, and of heads that are not complete (1 MiB, 24 MiB).
+	HeldPerDirection, HeldTotal int
+	// HeadBytes is the longest message head (64 KiB).
+	HeadBytes int
+	// Pending is how many requests of a connection may wait for answers (256),
+	// PendingTotal how many in total before a connection may keep one only
+	// (16,384).
+	Pending, PendingTotal int
+	// Idle ends a connection that was quiet for so long by the capture's own
+	// clock (10 minutes).
+	Idle time.Duration
+	// ReorderPackets and ReorderTime are how long a hole may still be filled
+	// after the peer acknowledged past it: so many packets of the whole capture
+	// and so much of its time (256, 10 ms). A hundred times the time, or 64
+	// times the packets, suffices alone.
+	ReorderPackets int
+	ReorderTime    time.Duration
+	// Retransmission is how long bytes that were not acknowledged may still be
+	// sent again (10 s).
+	Retransmission time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	number := func(n *int, def int) {
+		if *n <= 0 {
+			*n = def
+		}
+	}
+	span := func(d *time.Duration, def time.Duration) {
+		if *d <= 0 {
+			*d = def
+		}
+	}
+	number(&l.Connections, 32<<10)
+	number(&l.HeldPerDirection, 1<<20)
+	number(&l.HeldTotal, 24<<20)
+	number(&l.HeadBytes, 64<<10)
+	number(&l.Pending, 256)
+	number(&l.PendingTotal, 16<<10)
+	number(&l.ReorderPackets, 256)
+	span(&l.Idle, 10*time.Minute)
+	span(&l.ReorderTime, 10*time.Millisecond)
+	span(&l.Retransmission, 10*time.Second)
+	return l
+}
+
+// Config is what a Capture needs to know.
+type Config struct {
+	// Key makes the fingerprints of secrets and the ids of calls.
+	Key *redact.Key
+	// BatchSize is about how many calls a batch holds (4,096).
+	BatchSize int
+	// TenantHeader is the request header that names the tenant; empty is
+	// "x-tenant", "-" is none.
+	TenantHeader string
+	Limits       Limits
+}
+
+// Capture reads captures. It is safe for use by several goroutines: each Run
+// has a state of its own.
+type Capture struct {
+	cfg Config
+}
+
+// New returns a Capture. It does nothing yet.
+func New(cfg Config) *Capture {
+	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.BatchSize <= 0 {
+		cfg.BatchSize = 4096
+	}
+	switch cfg.TenantHeader {
+	case "":
+		cfg.TenantHeader = "x-tenant"
+	case "-":
+		cfg.TenantHeader = ""
+	default:
+		cfg.TenantHeader = lowerName(cfg.TenantHeader)
+	}
+	return &Capture{cfg: cfg}
+}
+
+func lowerName(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// Run reads a capture file from r, unpacked, to its end and puts its calls into
+// sink. in says what the calls' source is to be named; its format may be empty.
+//
+// A file that ends inside a packet is read as far as it goes, and Stats.Cut
+// says so. A damaged one gives its calls up to the damage, and an error. When
+// ctx ends, what was read so far is put and ctx's error returned. The last
+// batch has Done set where the file was read to its end.
+func (c *Capture) Run(ctx context.Context, r io.Reader, in collector.Input, sink collector.Sink) (Stats, error) {
+	if c.cfg.Key == nil {
+		return Stats{}, errors.New("no installation key was given to the capture reader; load one first")
+	}
+	if in.Format == "" || in.Format == "auto" {
+		in.Format = "pcap"
+	}
+	reader, err := newRecordReader(r)
+	if err != nil {
+		return Stats{}, fmt.Errorf("%s: %w", in.Name, err)
+	}
+	return newRun(&c.cfg, in, sink).run(ctx, reader)
+}
+
+// run is the state of one Run.
+type run struct {
+	cfg     *Config
+	in      collector.Input
+	sink    collector.Sink
+	stats   *Stats
+	builder *builder
+	table   *table
+	decoder *decoder
+
+	// firstUnit is the first packet that no batch accounts for; skipped are the
+	// packets since then that carry no segment.
+	firstUnit uint64
+	skipped   map[string]uint64
+	// link and linkCount count packets by link type without a look-up for each.
+	link      linkType
+	linkCount uint64
+}
+
+func newRun(cfg *Config, in collector.Input, sink collector.Sink) *run {
+	r := &run{cfg: cfg, in: in, sink: sink, stats: newStats(), decoder: newDecoder(), skipped: map[string]uint64{}}
+	r.builder = &builder{
+		key: cfg.Key, scrub: redact.NewScrubber(cfg.Key), identifier: identify.New(cfg.Key),
+		limits: cfg.Limits, stats: r.stats, tenantHeader: cfg.TenantHeader,
+		source:  schema.Source{Type: "pcap", Name: in.Name},
+		strings: interner{seed: maphash.MakeSeed()},
+	}
+	r.table = newTable(cfg.Limits, r.stats, func(c *connection) protocol { return newSniffer(c, r.builder) })
+	return r
+}
+
+func (r *run) run(ctx context.Context, reader recordReader) (Stats, error) {
+	readErr := r.packets(ctx, reader)
+	var sinkErr *sinkError
+	if errors.As(readErr, &sinkErr) {
+		return r.finish(), readErr
+	}
+	// What was read goes out even if the caller has had enough.
+	ctx = context.WithoutCancel(ctx)
+	for r.table.oldest != nil {
+		r.table.remove(r.table.oldest)
+		if err := r.putFull(ctx); err != nil {
+			return r.finish(), err
+		}
+	}
+	if err := r.put(ctx, readErr == nil); err != nil {
+		return r.finish(), err
+	}
+	return r.finish(), readErr
+}
+
+// sinkError is an error of the sink: final, and nothing more is put.
+type sinkError struct{ err error }
+
+func (e *sinkError) Error() string { return e.err.Error() }
+func (e *sinkError) Unwrap() error { return e.err }
+
+// packets reads all packets. A nil error means the end of the file.
+func (r *run) packets(ctx context.Context, reader recordReader) error {
+	var (
+		rec record
+		p   packet
+	)
+	for {
+		if r.stats.Packets&1023 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		switch err := reader.next(&rec); {
+		case err == nil:
+		case err == io.EOF:
+			return nil
+		case errors.Is(err, errCut):
+			r.stats.Cut = true
+			return nil
+		case errors.Is(err, errTooLong):
+			r.stats.Packets++
+			r.skip(reasonTooLong)
+			continue
+		default:
+			return fmt.Errorf("%s: the capture is damaged behind packet %d: %w; "+
+				"the calls before it are kept, repair or cut the file to read the rest", r.in.Name, r.stats.Packets, err)
+		}
+		r.stats.Packets++
+		r.stats.Bytes += uint64(len(rec.data))
+		if rec.link != r.link {
+			r.countLink()
+			r.link = rec.link
+		}
+		r.linkCount++
+		p.number = r.stats.Packets
+		if reason := r.decoder.decode(&rec, &p); reason != "" {
+			r.skip(reason)
+			continue
+		}
+		r.table.packet(&p)
+		if err := r.putFull(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *run) skip(reason string) {
+	r.stats.Skipped[reason]++
+	r.skipped[reason]++
+}
+
+func (r *run) countLink() {
+	if r.linkCount > 0 {
+		r.stats.Links[r.link.String()] += r.linkCount
+	}
+	r.linkCount = 0
+}
+
+// putFull hands the calls on once they fill a batch.
+func (r *run) putFull(ctx context.Context) error {
+	if len(r.builder.calls) < r.cfg.BatchSize {
+		return nil
+	}
+	return r.put(ctx, false)
+}
+
+// put hands the calls so far to the sink.
+func (r *run) put(ctx context.Context, done bool) error {
+	if len(r.builder.calls) == 0 && !done && r.firstUnit == r.stats.Packets {
+		return nil
+	}
+	batch := &collector.Batch{
+		Input: r.in, FirstUnit: r.firstUnit, NextUnit: r.stats.Packets,
+		Calls: r.builder.calls, Skipped: r.skipped, Done: done,
+	}
+	r.builder.calls = make([]schema.Call, 0, min(len(batch.Calls)+len(batch.Calls)/8, 2*r.cfg.BatchSize))
+	r.skipped, r.firstUnit = map[string]uint64{}, r.stats.Packets
+	if err := r.sink.Put(ctx, batch); err != nil {
+		return &sinkError{fmt.Errorf("%s: hand on calls: %w", r.in.Name, err)}
+	}
+	return nil
+}
+
+// finish closes the books.
+func (r *run) finish() Stats {
+	r.countLink()
+	for q, n := range r.builder.qualities {
+		if n > 0 {
+			r.stats.Calls[schema.Quality(q).String()] = n
+		}
+	}
+	r.stats.Redacted = maps.Clone(r.builder.scrub.Counts())
+	return *r.stats
+}

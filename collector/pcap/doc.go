@@ -1,0 +1,34 @@
+// Package pcap turns packet captures into calls.
+//
+// [New] and [Capture.Run] are all that most callers need; [IsCapture] tells a
+// capture by its first bytes. Run reads pcap and pcapng files (either byte
+// order, micro- and nanoseconds, several interfaces), decodes Ethernet with
+// VLAN tags, Linux cooked, loopback, PPP, netfilter-log, raw IP and clear-text
+// wireless links, unpacks VXLAN, Geneve, GRE and ERSPAN, follows TCP
+// connections, reads HTTP/1 and pairs requests with answers.
+//
+// It promises:
+//
+//   - A pair that is marked complete is right: what could be a wrong pair, after
+//     lost bytes, in a connection joined in its middle, or behind a message
+//     whose length two readers may see differently, is marked or taken apart
+//     (pair.go says by which rules).
+//   - No secret leaves: header values reach only collector/identify and
+//     collector/redact, bodies are counted and never kept.
+//   - Memory is bounded by [Limits] however long the capture is, and what a
+//     limit costs is counted in [Stats].
+//   - The same capture always gives the same calls with the same ids.
+//
+// Calls carry reporter "server", since a capture sees both ends of what the
+// server was sent. Sizes are those of bodies without framing; a duration runs
+// from the first packet of the request to the last one of the answer. Client
+// and peer address are the sender of the TCP packets: whom a proxy in front
+// says it speaks for is not believed here. A request that names no host gets
+// the server's address and port.
+//
+// It cannot see what is encrypted (TLS is counted by server name), HTTP/2 and
+// what follows an upgrade (counted), IP fragments (counted), nor the result of
+// a gRPC-Web call that stands in its body. Bytes that look like a request where
+// the capture lost the border between messages may be a body; such a call is
+// never marked complete.
+package pcap

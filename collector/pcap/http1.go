@@ -1,0 +1,540 @@
+package pcap
+
+import (
+	"bytes"
+)
+
+// phase is where the reader of one direction stands in its messages.
+type phase uint8
+
+const (
+	// phaseIdle waits for a message to begin.
+	phaseIdle phase = iota
+	// phaseHead collects a head that began in an earlier segment.
+	phaseHead
+	// phaseBody counts a body of known length.
+	phaseBody
+	// phaseChunkSize, phaseChunk, phaseChunkEnd and phaseTrailer read a
+	// chunked body.
+	phaseChunkSize
+	phaseChunk
+	phaseChunkEnd
+	phaseTrailer
+	// phaseUntilClose counts a body that ends with the connection.
+	phaseUntilClose
+	// phaseTunnel waits for the answer to CONNECT.
+	phaseTunnel
+	// phaseSearch has lost the border between messages and looks for the next.
+	phaseSearch
+)
+
+// messageReader reads the messages of one direction.
+type messageReader struct {
+	phase phase
+	// head is a head that spans segments; scanned is how much of it was looked
+	// through for its end.
+	head    []byte
+	scanned int
+	// begin is the chunk position at which the message began.
+	begin struct {
+		seq, ack uint32
+		hasAck   bool
+		nanos    int64
+	}
+	// remain is what is left of the body or of the chunk.
+	remain uint64
+	// size, digits and quiet read a chunk's size line.
+	size   uint64
+	digits int
+	quiet  bool
+	// line counts the bytes of a trailer line.
+	line int
+	// body counts the bytes of the body, without framing.
+	body uint64
+	// bodyless says that the method of the request is unknown, so that the
+	// body may be left out in spite of its length (an answer to HEAD).
+	bodyless bool
+	// started says that a message was read: what follows cannot be another
+	// protocol.
+	started bool
+}
+
+// http1 reads one connection's HTTP/1 messages and pairs them (pair.go).
+type http1 struct {
+	conn    *connection
+	out     *builder
+	client  side
+	request messageReader
+	answer  messageReader
+	head    head
+	pairing
+}
+
+func newHTTP1(c *connection, out *builder, client side) *http1 {
+	out.stats.Protocols[speaksHTTP1]++
+	return &http1{conn: c, out: out, client: client}
+}
+
+// data reads a chunk. It returns another protocol once the connection changes
+// to one.
+func (h *http1) data(from side, c chunk) (protocol, chunk) {
+	r, isRequest := &h.answer, from == h.client
+	if isRequest {
+		r = &h.request
+	}
+	for len(c.data) > 0 {
+		var n int
+		switch r.phase {
+		case phaseIdle:
+			n = h.idle(r, c)
+		case phaseHead:
+			var next protocol
+			if next, n = h.more(r, isRequest, c); next != nil {
+				return next, advance(c, n)
+			}
+		case phaseBody:
+			n = h.counted(r, isRequest, c)
+		case phaseChunkSize, phaseChunk, phaseChunkEnd, phaseTrailer:
+			n = h.chunked(r, isRequest, c)
+		case phaseUntilClose:
+			n = h.untilClose(r, isRequest, c)
+		case phaseTunnel:
+			n = len(c.data)
+		case phaseSearch:
+			n = h.search(r, isRequest, c)
+		}
+		c = advance(c, n)
+	}
+	return h, chunk{}
+}
+
+func advance(c chunk, n int) chunk {
+	if n > 0 {
+		c.data, c.seq, c.start = c.data[n:], c.seq+uint32(n), false
+	}
+	return c
+}
+
+// idle skips empty lines between messages and begins the next message.
+func (h *http1) idle(r *messageReader, c chunk) int {
+	n := 0
+	for n < len(c.data) && (c.data[n] == '\r' || c.data[n] == '\n') {
+		n++
+	}
+	if n < len(c.data) {
+		r.start(advance(c, n))
+	}
+	return n
+}
+
+func (r *messageReader) start(c chunk) {
+	r.phase = phaseHead
+	r.begin.seq, r.begin.ack, r.begin.hasAck, r.begin.nanos = c.seq, c.ack, c.hasAck, c.nanos
+	r.head, r.scanned, r.body = r.head[:0], 0, 0
+}
+
+// more reads on in a head. A head that lies in one segment is not copied.
+func (h *http1) more(r *messageReader, isRequest bool, c chunk) (protocol, int) {
+	whole, kept := c.data, len(r.head)
+	if kept > 0 {
+		h.grow(r, c.data[:min(len(c.data), h.out.limits.HeadBytes+1)])
+		whole = r.head
+	} else if n := len(whole); n > 0 {
+		var f fit
+		if isRequest {
+			f = requestFit(whole[:min(n, 4096)], false)
+		} else {
+			f = answerFit(whole)
+		}
+		if f == fitNo {
+			return h.noMessage(r, isRequest, c)
+		}
+	}
+	end := headEnd(whole, r.scanned)
+	if end < 0 {
+		r.scanned = max(0, len(whole)-3)
+		if len(whole) > h.out.limits.HeadBytes {
+			h.out.stats.drop(dropHead)
+			return h.tooLong(r, isRequest, whole), len(c.data)
+		}
+		if kept == 0 {
+			h.grow(r, whole)
+		} else if bytes.IndexByte(r.head, '\n') < 0 || bytes.IndexByte(r.head[:kept], '\n') < 0 {
+			// The first line has grown: is it still one?
+			if isRequest && requestFit(r.head, false) == fitNo || !isRequest && answerFit(r.head) == fitNo {
+				return h.noMessage(r, isRequest, c)
+			}
+		}
+		return nil, len(c.data)
+	}
+	used := end - kept
+	next := h.message(r, isRequest, whole[:end], c.seq+uint32(used), c.nanos, false)
+	h.shrink(r)
+	return next, used
+}
+
+// noMessage is what to do with bytes that begin no message: at the very start
+// the connection speaks something else, later the border is lost.
+func (h *http1) noMessage(r *messageReader, isRequest bool, c chunk) (protocol, int) {
+	h.shrink(r)
+	if !h.request.started && !h.answer.started {
+		h.out.stats.Protocols[speaksHTTP1]--
+		s := newSniffer(h.conn, h.out)
+		if s.searching = h.conn.midstream() || h.hadGap; !s.searching {
+			return s.settle(speaksOther), 0
+		}
+		next, _ := s.pass(c)
+		return next, len(c.data)
+	}
+	h.lost(r, isRequest)
+	return nil, len(c.data)
+}
+
+// tooLong gives a head up that exceeds the limit: its first line still counts.
+func (h *http1) tooLong(r *messageReader, isRequest bool, whole []byte) protocol {
+	next := h.cutHead(r, isRequest, whole, r.begin.nanos)
+	h.shrink(r)
+	h.lost(r, isRequest)
+	return next
+}
+
+// grow adds to a split head and accounts for the memory.
+func (h *http1) grow(r *messageReader, b []byte) {
+	r.head = append(r.head, b...)
+	h.conn.table.held += len(b)
+}
+
+// shrink forgets a split head. A large buffer is given back.
+func (h *http1) shrink(r *messageReader) {
+	h.conn.table.held -= len(r.head)
+	if cap(r.head) > 16<<10 {
+		r.head = nil
+	}
+	r.head, r.scanned = r.head[:0], 0
+}
+
+// headEnd returns where the empty line behind a head ends, or -1. Lines may end
+// in CR LF or LF.
+func headEnd(b []byte, from int) int {
+	for {
+		n := bytes.IndexByte(b[from:], '\n')
+		if n < 0 {
+			return -1
+		}
+		from += n + 1
+		if from < len(b) && b[from] == '\n' {
+			return from + 1
+		}
+		if from+1 < len(b) && b[from] == '\r' && b[from+1] == '\n' {
+			return from + 2
+		}
+	}
+}
+
+// message takes a whole head that ends before seq.
+func (h *http1) message(r *messageReader, isRequest bool, b []byte, seq uint32, nanos int64, truncated bool) protocol {
+	if !h.head.parse(b, isRequest, h.out.tenantHeader) {
+		h.lost(r, isRequest)
+		return nil
+	}
+	r.started = true
+	if h.head.ambiguous {
+		h.out.stats.Ambiguous++
+		h.tainted = true
+	}
+	if isRequest {
+		h.onRequest(r, seq, truncated)
+		if !truncated {
+			h.requestBody(r, seq)
+		}
+		return nil
+	}
+	next := h.onAnswer(r, seq, nanos, truncated)
+	return next
+}
+
+// requestBody decides how the body of the request just read is framed.
+func (h *http1) requestBody(r *messageReader, seq uint32) {
+	f := &h.head.framing
+	switch {
+	case bytes.Equal(h.head.method, methodConnect):
+		r.phase = phaseTunnel
+		h.requestDone(r, seq, true)
+	case f.encoded && f.chunked:
+		r.chunks()
+	case f.unusable || f.encoded:
+		h.requestDone(r, seq, false)
+		h.lost(r, true)
+	case f.length > 0:
+		r.phase, r.remain = phaseBody, f.length
+	default:
+		h.requestDone(r, seq, true)
+	}
+}
+
+var methodConnect = []byte("CONNECT")
+
+// answerBody decides how the body of the answer just read is framed.
+func (h *http1) answerBody(r *messageReader, seq uint32, nanos int64, nobody, methodKnown bool) {
+	f := &h.head.framing
+	r.bodyless = !methodKnown
+	switch {
+	case nobody:
+		h.answerDone(r, seq, nanos, true)
+	case f.encoded && f.chunked:
+		r.chunks()
+	case f.unusable:
+		h.answerDone(r, seq, nanos, false)
+		h.lost(r, false)
+	case f.encoded || !f.hasLength:
+		r.phase = phaseUntilClose
+	case f.length > 0:
+		r.phase, r.remain = phaseBody, f.length
+	default:
+		h.answerDone(r, seq, nanos, true)
+	}
+}
+
+func (r *messageReader) chunks() {
+	r.phase, r.size, r.digits, r.quiet = phaseChunkSize, 0, 0, false
+}
+
+// done ends the message of a direction at seq.
+func (h *http1) done(r *messageReader, isRequest bool, seq uint32, nanos int64) {
+	if isRequest {
+		h.requestDone(r, seq, true)
+	} else {
+		h.answerDone(r, seq, nanos, true)
+	}
+}
+
+// headless reports whether an answer of unknown request, which should have a
+// body, is followed by the next answer instead: then it answered HEAD.
+func (h *http1) headless(r *messageReader, c chunk) bool {
+	if !r.bodyless {
+		return false
+	}
+	r.bodyless = false
+	if answerFit(c.data) != fitYes {
+		return false
+	}
+	h.answerDone(r, c.seq, c.nanos, true)
+	return true
+}
+
+// counted reads a body of known length.
+func (h *http1) counted(r *messageReader, isRequest bool, c chunk) int {
+	if h.headless(r, c) {
+		return 0
+	}
+	n := int(min(uint64(len(c.data)), r.remain))
+	r.body += uint64(n)
+	if r.remain -= uint64(n); r.remain == 0 {
+		h.done(r, isRequest, c.seq+uint32(n), c.nanos)
+	}
+	return n
+}
+
+// untilClose counts a body that only the end of the connection ends, unless the
+// next answer plainly begins: a server that forgot the length of nothing.
+func (h *http1) untilClose(r *messageReader, isRequest bool, c chunk) int {
+	if c.start && h.expected(c.seq) && answerFit(c.data) == fitYes {
+		h.answerDone(r, c.seq, c.nanos, true)
+		return 0
+	}
+	r.body += uint64(len(c.data))
+	h.progressed(c.nanos)
+	return len(c.data)
+}
+
+// maxChunkLine and maxTrailer bound what stands between chunks and behind them.
+const (
+	maxChunkLine = 4 << 10
+	maxTrailer   = 64 << 10
+)
+
+// chunked reads a chunked body.
+func (h *http1) chunked(r *messageReader, isRequest bool, c chunk) int {
+	if r.phase == phaseChunk {
+		n := int(min(uint64(len(c.data)), r.remain))
+		r.body += uint64(n)
+		if r.remain -= uint64(n); r.remain == 0 {
+			r.phase, r.line = phaseChunkEnd, 0
+		}
+		return n
+	}
+	if r.phase == phaseChunkSize && r.digits == 0 && h.headless(r, c) {
+		return 0
+	}
+	for i, b := range c.data {
+		var ok bool
+		switch r.phase {
+		case phaseChunkSize:
+			ok = r.chunkSize(b)
+		case phaseChunkEnd:
+			ok = b == '\n' || b == '\r' && r.line == 0
+			if r.line++; b == '\n' {
+				r.chunks()
+			}
+		case phaseTrailer:
+			if r.remain++; b == '\n' && r.line == 0 {
+				h.done(r, isRequest, c.seq+uint32(i)+1, c.nanos)
+				return i + 1
+			}
+			if b == '\n' {
+				r.line = 0
+			} else if b != '\r' {
+				r.line++
+			}
+			ok = r.remain < maxTrailer
+		}
+		if !ok {
+			// The framing is broken: what follows cannot be told apart.
+			h.out.stats.Ambiguous++
+			h.tainted = true
+			h.lost(r, isRequest)
+			return len(c.data)
+		}
+		if r.phase == phaseChunk {
+			return i + 1
+		}
+	}
+	return len(c.data)
+}
+
+// chunkSize reads a byte of a chunk's size line.
+func (r *messageReader) chunkSize(b byte) bool {
+	r.line++
+	switch {
+	case b == '\n':
+		if r.digits == 0 {
+			return false
+		}
+		r.line = 0
+		if r.remain = r.size; r.size == 0 {
+			r.phase = phaseTrailer
+		} else {
+			r.phase = phaseChunk
+		}
+		return true
+	case r.quiet || b == '\r':
+		return r.line < maxChunkLine
+	case b == ';' || b == ' ' || b == '\t':
+		r.quiet = true
+		return r.digits > 0
+	}
+	digit, ok := unhex(b)
+	r.size = r.size<<4 | uint64(digit)
+	r.digits++
+	return ok && r.digits <= 15
+}
+
+func unhex(b byte) (byte, bool) {
+	switch {
+	case b >= '0' && b <= '9':
+		return b - '0', true
+	case b >= 'a' && b <= 'f':
+		return b - 'a' + 10, true
+	case b >= 'A' && b <= 'F':
+		return b - 'A' + 10, true
+	}
+	return 0, false
+}
+
+// search looks for the next message: at the start of a segment, or at the very
+// byte where the answer to a known request must begin.
+func (h *http1) search(r *messageReader, isRequest bool, c chunk) int {
+	if isRequest {
+		if c.start && requestFit(c.data, true) != fitNo {
+			r.start(c)
+			return 0
+		}
+		return len(c.data)
+	}
+	if c.start && answerFit(c.data) != fitNo {
+		r.start(c)
+		return 0
+	}
+	if n := h.expectedWithin(c.seq+1, len(c.data)-1); n >= 0 && answerFit(c.data[n+1:]) != fitNo {
+		r.start(advance(c, n+1))
+		return n + 1
+	}
+	return len(c.data)
+}
+
+// gap skips n bytes that will never be seen.
+func (h *http1) gap(from side, seq, n uint32) {
+	r, isRequest := &h.answer, from == h.client
+	if isRequest {
+		r = &h.request
+	}
+	switch r.phase {
+	case phaseBody, phaseChunk:
+		r.bodyless = false
+		k := min(uint64(n), r.remain)
+		if r.phase == phaseChunk && k == r.remain && uint64(n) > k {
+			break // the hole reaches into the framing
+		}
+		r.body += k
+		if r.remain -= k; r.remain > 0 {
+			return
+		}
+		if r.phase == phaseChunk {
+			r.phase, r.line = phaseChunkEnd, 0
+			return
+		}
+		h.done(r, isRequest, seq+uint32(k), 0)
+		if uint64(n) == k {
+			return
+		}
+	case phaseUntilClose:
+		r.body += uint64(n)
+		return
+	case phaseHead:
+		h.cutHead(r, isRequest, r.head, r.begin.nanos)
+		h.shrink(r)
+	}
+	h.lost(r, isRequest)
+}
+
+// cutHead takes a head whose rest will never be seen: its first line may do.
+func (h *http1) cutHead(r *messageReader, isRequest bool, b []byte, nanos int64) protocol {
+	if bytes.IndexByte(b, '\n') < 0 {
+		h.out.stats.drop(dropTruncated)
+		return nil
+	}
+	return h.message(r, isRequest, b, r.begin.seq+uint32(len(b)), nanos, true)
+}
+
+// end closes a direction.
+func (h *http1) end(from side, nanos int64) {
+	r, isRequest := &h.answer, from == h.client
+	if isRequest {
+		r = &h.request
+	}
+	switch r.phase {
+	case phaseHead:
+		h.cutHead(r, isRequest, r.head, nanos)
+		h.shrink(r)
+	case phaseUntilClose:
+		h.answerDone(r, h.conn.dirs[from].next-1, nanos, true)
+	case phaseBody, phaseChunkSize, phaseChunk, phaseChunkEnd, phaseTrailer:
+		if isRequest {
+			h.requestDone(r, 0, false)
+		} else {
+			h.answerDone(r, 0, nanos, false)
+		}
+	}
+	r.phase = phaseSearch
+}
+
+// close sends out what is pending.
+func (h *http1) close() {
+	for i, r := range [...]*messageReader{&h.request, &h.answer} {
+		if r.phase == phaseHead && len(r.head) > 0 {
+			h.cutHead(r, i == 0, r.head, r.begin.nanos)
+			h.shrink(r)
+		}
+	}
+	h.flush()
+}

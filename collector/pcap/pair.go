@@ -1,0 +1,385 @@
+package pcap
+
+import (
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+// Which answer belongs to which request is decided by what TCP itself says, not
+// by the order of arrival:
+//
+//   - As long as both directions were seen whole from the handshake on, the
+//     n-th answer belongs to the n-th request.
+//   - After bytes were lost, an answer belongs to the request whose segment
+//     acknowledged everything up to the answer's first byte, and nothing more:
+//     a client that waits for each answer sends the next request exactly then.
+//     That holds only for a client that was seen to wait (lockstep) and never
+//     seen to send ahead (pipelined).
+//   - In both cases the answer's segment must have acknowledged the request's
+//     head: a server cannot answer what it has not received.
+//
+// A pair that is not certain by these rules is marked, and where the rules
+// contradict it, request and answer go out apart.
+
+// exchange is a request and what is known of its answer.
+type exchange struct {
+	call schema.Call
+	// ack is what the request's first segment acknowledged; expect is where in
+	// the other direction its answer begins: there, or behind an interim one.
+	ack, expect uint32
+	hasAck      bool
+	// headEnd and end are where its head and the whole request end.
+	headEnd, end uint32
+	endKnown     bool
+
+	head, connect bool // method
+	upgrade       upgrade
+	// afterHole says that bytes before it are lost that may be requests.
+	afterHole bool
+	truncated bool
+	// requestDone, answered and answerDone are the steps it went through.
+	requestDone, answered, answerDone bool
+	nanos                             int64
+}
+
+// upgrade is what a request asks the connection to become.
+type upgrade uint8
+
+const (
+	upgradeNone upgrade = iota
+	upgradeOther
+	upgradeHTTP2
+)
+
+// pairing is the part of http1 that pairs.
+type pairing struct {
+	// pending are requests without answer, in order; current is the exchange
+	// whose answer is being read; last is the request read last, until done.
+	pending []*exchange
+	current *exchange
+	last    *exchange
+
+	// broken says that the order of messages no longer pairs them: bytes that
+	// may be messages were lost.
+	broken bool
+	// tainted says that a message's framing was ambiguous: from there on no
+	// pair is certain.
+	tainted bool
+	// pipelined says that the client was seen to send ahead, lockstep that it
+	// was seen to wait.
+	pipelined, lockstep bool
+	// requestHole says that requests may be lost since the last one;
+	// answersLost that answers may be since the last certain place.
+	requestHole, answersLost bool
+	// answersSince counts the answers since the last request.
+	answersSince int
+	// lastEnd is where the answer to the last request ended.
+	lastEnd      uint32
+	lastEndKnown bool
+	hadGap       bool
+
+	requests, orphans uint64
+}
+
+// lost says that the border between messages is lost in one direction.
+func (h *http1) lost(r *messageReader, isRequest bool) {
+	if isRequest {
+		h.requestHole = true
+		if h.last != nil {
+			h.requestDone(r, 0, false)
+		}
+	} else {
+		h.answersLost = true
+		if h.current != nil {
+			h.answerDone(r, 0, 0, false)
+		}
+	}
+	if r.phase != phaseSearch {
+		h.out.stats.Resyncs++
+	}
+	r.phase = phaseSearch
+	h.broken, h.hadGap = true, true
+}
+
+// ordered reports whether order alone pairs.
+func (h *http1) ordered() bool { return !h.broken && !h.conn.midstream() }
+
+// onRequest takes the request whose head was just parsed and ends before seq.
+func (h *http1) onRequest(r *messageReader, seq uint32, truncated bool) {
+	x := h.out.exchange()
+	x.ack, x.expect, x.hasAck = r.begin.ack, r.begin.ack, r.begin.hasAck
+	x.headEnd, x.end, x.endKnown = seq, 0, false
+	x.nanos, x.truncated = r.begin.nanos, truncated
+	x.afterHole, h.requestHole = h.requestHole, false
+	h.observeOrder(x)
+	h.answersSince, h.lastEndKnown = 0, false
+	h.requests++
+	h.out.request(h, x, truncated)
+	h.last = x
+	h.pending = append(h.pending, x)
+	for n := len(h.pending); n > h.out.limits.Pending || n > 1 && h.out.live > h.out.limits.PendingTotal; n-- {
+		h.out.stats.drop(dropPending)
+		h.broken = true
+		h.unanswered(1)
+	}
+	if truncated {
+		h.requestDone(r, 0, false)
+	}
+}
+
+// observeOrder learns from a new request whether the client waits for answers.
+func (h *http1) observeOrder(x *exchange) {
+	var before *exchange
+	if n := len(h.pending); n > 0 {
+		before = h.pending[n-1]
+	} else if h.current != nil && !h.current.answerDone {
+		before = h.current
+	}
+	switch {
+	case before != nil:
+		// Sent while an earlier one was not answered, unless the answer was lost.
+		if !h.answersLost || x.hasAck && before.hasAck && x.ack == before.ack {
+			h.pipelined = true
+		}
+	case x.afterHole:
+		// What was lost before it held a request; if nothing answered that, it
+		// was sent ahead.
+		if h.answersSince == 0 && !h.answersLost && (h.requests > 0 || !h.conn.midstream()) {
+			h.pipelined = true
+		}
+	case h.lastEndKnown && x.hasAck && x.ack == h.lastEnd:
+		h.lockstep = true
+	}
+}
+
+// requestDone ends the request being read; endKnown says that it ends at seq.
+func (h *http1) requestDone(r *messageReader, seq uint32, endKnown bool) {
+	if r.phase != phaseTunnel && endKnown {
+		r.phase = phaseIdle
+	}
+	x := h.last
+	if x == nil {
+		return
+	}
+	h.last = nil
+	x.requestDone, x.end, x.endKnown = true, seq, endKnown
+	x.call.RequestBytes = r.body
+	if x.answerDone {
+		h.out.emit(x)
+	}
+}
+
+// onAnswer takes the answer whose head was just parsed and ends before seq. It
+// returns another protocol if the answer changes to one.
+func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bool) protocol {
+	status := h.head.status
+	if status < 200 && !(status == 101 && h.upgrades(r)) {
+		h.interim(r, seq, truncated)
+		return nil
+	}
+	h.out.stats.Responses++
+	h.answersSince++
+	x, quality := h.match(r)
+	if x == nil {
+		h.out.orphan(h, r)
+	} else {
+		if truncated || x.truncated {
+			quality = schema.QualityTruncated
+		} else if h.tainted {
+			quality = schema.QualityGap
+		}
+		x.answered = true
+		x.call.Quality = quality
+		h.out.answer(x, &h.head, r.begin.nanos)
+	}
+	h.current = x
+	if truncated {
+		h.answerDone(r, 0, 0, false)
+		h.broken = true
+		return nil
+	}
+	nobody := status == 204 || status == 304
+	if x != nil {
+		nobody = nobody || x.head || x.connect && status < 300 || status == 101
+	}
+	h.answerBody(r, seq, nanos, nobody, x != nil)
+	switch {
+	case x == nil:
+	case x.connect && status < 300:
+		return h.become(newSniffer(h.conn, h.out))
+	case x.connect:
+		h.request.phase = phaseIdle
+	case status == 101 && x.upgrade == upgradeHTTP2:
+		return h.become(newSniffer(h.conn, h.out).settle(speaksHTTP2))
+	case status == 101:
+		return h.become(newSniffer(h.conn, h.out).settle(speaksUpgraded))
+	}
+	return nil
+}
+
+// become hands the connection to another protocol for good.
+func (h *http1) become(next protocol) protocol {
+	if x := h.last; x != nil {
+		h.requestDone(&h.request, 0, false)
+	}
+	h.close()
+	return next
+}
+
+// upgrades reports whether the request that a 101 would answer asked for it.
+func (h *http1) upgrades(r *messageReader) bool {
+	x := h.peek(r)
+	return x != nil && x.upgrade != upgradeNone
+}
+
+// peek returns the request that the message being read would answer, if any.
+func (h *http1) peek(r *messageReader) *exchange {
+	if h.ordered() {
+		if len(h.pending) > 0 {
+			return h.pending[0]
+		}
+		return nil
+	}
+	for i := len(h.pending) - 1; i >= 0; i-- {
+		if h.pending[i].hasAck && h.pending[i].expect == r.begin.seq {
+			return h.pending[i]
+		}
+	}
+	return nil
+}
+
+// interim takes a 1xx answer: the final one begins behind it.
+func (h *http1) interim(r *messageReader, seq uint32, truncated bool) {
+	h.out.stats.Interim++
+	if x := h.peek(r); x != nil {
+		x.expect = seq
+	}
+	if truncated {
+		h.broken, h.answersLost = true, true
+		return
+	}
+	r.phase = phaseIdle
+}
+
+// match finds the request that the answer being read belongs to, takes it out
+// of the pending ones, and says how certain the pair is.
+func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
+	if h.ordered() {
+		if len(h.pending) > 0 {
+			x := h.pending[0]
+			if r.begin.hasAck && !before(r.begin.ack, x.headEnd) && !before(r.begin.seq, x.ack) {
+				h.take(0)
+				return x, schema.QualityComplete
+			}
+		}
+		// Answered before it was asked: whatever this is, order is no proof here.
+		h.broken, h.hadGap = true, true
+		return nil, schema.QualityOrphan
+	}
+	if h.pipelined {
+		return nil, schema.QualityOrphan
+	}
+	for i := len(h.pending) - 1; i >= 0; i-- {
+		x := h.pending[i]
+		if !x.hasAck || x.expect != r.begin.seq {
+			continue
+		}
+		if !r.begin.hasAck || before(r.begin.ack, x.headEnd) {
+			return nil, schema.QualityOrphan
+		}
+		if x.endKnown && before(x.end, r.begin.ack) {
+			// The server had more than this request: the client sends ahead.
+			h.pipelined = true
+			return nil, schema.QualityOrphan
+		}
+		h.unanswered(i)
+		h.take(0)
+		h.answersLost = false
+		if h.lockstep && !x.afterHole {
+			return x, schema.QualityComplete
+		}
+		if h.hadGap {
+			return x, schema.QualityGap
+		}
+		return x, schema.QualityMidstream
+	}
+	return nil, schema.QualityOrphan
+}
+
+func (h *http1) take(i int) {
+	copy(h.pending[i:], h.pending[i+1:])
+	h.pending[len(h.pending)-1] = nil
+	h.pending = h.pending[:len(h.pending)-1]
+}
+
+// answerDone ends the answer being read; endKnown says that it ends at seq.
+func (h *http1) answerDone(r *messageReader, seq uint32, nanos int64, endKnown bool) {
+	r.phase = phaseIdle
+	x := h.current
+	h.current = nil
+	if x == nil {
+		return
+	}
+	if endKnown && len(h.pending) == 0 {
+		h.lastEnd, h.lastEndKnown = seq, true
+	}
+	x.answerDone = true
+	x.call.ResponseBytes = r.body
+	h.out.lasted(x, nanos)
+	if x.requestDone {
+		h.out.emit(x)
+	}
+}
+
+// progressed notes the time of the last byte of an answer without an end.
+func (h *http1) progressed(nanos int64) {
+	if h.current != nil {
+		h.out.lasted(h.current, nanos)
+	}
+}
+
+// expected reports whether the answer to a known request begins at seq.
+func (h *http1) expected(seq uint32) bool { return h.expectedWithin(seq, 1) == 0 }
+
+// expectedWithin returns how far behind seq the first answer to a known request
+// begins, or -1 if none does within n bytes.
+func (h *http1) expectedWithin(seq uint32, n int) int {
+	best := -1
+	for _, x := range h.pending {
+		if d := int(int32(x.expect - seq)); x.hasAck && d >= 0 && d < n && (best < 0 || d < best) {
+			best = d
+		}
+	}
+	return best
+}
+
+// unanswered sends out the n oldest pending requests.
+func (h *http1) unanswered(n int) {
+	for range n {
+		x := h.pending[0]
+		h.take(0)
+		h.out.stats.Unanswered++
+		switch {
+		case x.truncated:
+			x.call.Quality = schema.QualityTruncated
+		case h.broken && h.pipelined:
+			x.call.Quality = schema.QualityGap
+		default:
+			x.call.Quality = schema.QualityUnanswered
+		}
+		x.answerDone = true
+		if x.requestDone {
+			h.out.emit(x)
+		}
+	}
+}
+
+// flush sends out everything: the connection is over.
+func (h *http1) flush() {
+	if h.current != nil {
+		h.answerDone(&h.answer, 0, 0, false)
+	}
+	h.unanswered(len(h.pending))
+	if h.last != nil {
+		h.requestDone(&h.request, 0, false)
+	}
+}

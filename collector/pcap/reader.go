@@ -1,0 +1,378 @@
+package pcap
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/bits"
+)
+
+// readBuffer holds the largest packet that is read without being skipped.
+const readBuffer = 1 << 20
+
+// maxBlock is the largest pcapng block or pcap packet that is believed: beyond
+// it the length field itself is taken for damage.
+const maxBlock = 256 << 20
+
+// errCut says that the file ends inside a packet: a capture that was stopped
+// hard, or a copy that is not finished. What came before is sound.
+var errCut = errors.New("the file ends inside a packet")
+
+// errTooLong says that one packet is longer than the buffer; it was skipped.
+var errTooLong = errors.New("packet longer than the buffer")
+
+// linkType is a LINKTYPE_ number as the capture file states it.
+type linkType uint32
+
+// record is one captured packet. data is valid until the next call of next.
+type record struct {
+	data []byte
+	// nanos is the time of the packet in nanoseconds of Unix time.
+	nanos int64
+	link  linkType
+}
+
+// recordReader reads packet after packet: io.EOF at a clean end, errCut at a
+// cut one, errTooLong for a packet that was skipped, any other error where the
+// file is damaged and cannot be read on.
+type recordReader interface {
+	next(rec *record) error
+}
+
+// The magic numbers, as the first four bytes read big-endian.
+const (
+	magicMicros        = 0xa1b2c3d4
+	magicMicrosSwapped = 0xd4c3b2a1
+	magicNanos         = 0xa1b23c4d
+	magicNanosSwapped  = 0x4d3cb2a1
+	// magicPatched is the form with eight more bytes a packet header that
+	// some patched tools of the 1990s wrote.
+	magicPatched        = 0xa1b2cd34
+	magicPatchedSwapped = 0x34cdb2a1
+	magicNg             = 0x0a0d0d0a
+	// magicSection orders the bytes of a pcapng section.
+	magicSection = 0x1a2b3c4d
+)
+
+// IsCapture reports whether head, the first bytes of a file, are those of a
+// pcap or pcapng capture. Twelve bytes suffice; four can tell pcap only.
+func IsCapture(head []byte) bool {
+	if len(head) < 4 {
+		return false
+	}
+	switch binary.BigEndian.Uint32(head) {
+	case magicMicros, magicMicrosSwapped, magicNanos, magicNanosSwapped, magicPatched, magicPatchedSwapped:
+		return true
+	case magicNg:
+		if len(head) < 12 {
+			return false
+		}
+		return binary.BigEndian.Uint32(head[8:]) == magicSection || binary.LittleEndian.Uint32(head[8:]) == magicSection
+	}
+	return false
+}
+
+var errNoCapture = errors.New("this is no pcap or pcapng capture: its first bytes are those of neither; unpack it first, or give its format")
+
+// newRecordReader reads the file header and returns the reader for its format.
+func newRecordReader(r io.Reader) (recordReader, error) {
+	br := bufio.NewReaderSize(r, readBuffer)
+	head, err := br.Peek(12)
+	if err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read capture: %w", err)
+	}
+	if !IsCapture(head) {
+		return nil, errNoCapture
+	}
+	if binary.BigEndian.Uint32(head) == magicNg {
+		return &ngReader{r: br}, nil
+	}
+	return newClassicReader(br)
+}
+
+// classicReader reads the pcap format.
+type classicReader struct {
+	r      *bufio.Reader
+	order  binary.ByteOrder
+	unit   int64 // nanoseconds a unit of the fraction
+	header int   // bytes of a packet's header
+	link   linkType
+	used   int // bytes of the buffer that the last packet still occupies
+}
+
+func newClassicReader(r *bufio.Reader) (*classicReader, error) {
+	c := &classicReader{r: r, order: binary.LittleEndian, unit: 1000, header: 16}
+	head, err := r.Peek(24)
+	if err != nil {
+		return nil, fmt.Errorf("read capture: %w", errCut)
+	}
+	switch binary.BigEndian.Uint32(head) {
+	case magicMicros:
+		c.order = binary.BigEndian
+	case magicNanos:
+		c.order, c.unit = binary.BigEndian, 1
+	case magicNanosSwapped:
+		c.unit = 1
+	case magicPatched:
+		c.order, c.header = binary.BigEndian, 24
+	case magicPatchedSwapped:
+		c.header = 24
+	}
+	// The upper bits say how long a frame check sequence is.
+	c.link = linkType(c.order.Uint32(head[20:]) & 0xffff)
+	_, err = r.Discard(24)
+	return c, err
+}
+
+func (c *classicReader) next(rec *record) error {
+	if err := discard(c.r, &c.used); err != nil {
+		return err
+	}
+	head, err := c.r.Peek(c.header)
+	if err != nil {
+		return cut(err, len(head))
+	}
+	seconds, fraction := int64(c.order.Uint32(head)), int64(c.order.Uint32(head[4:]))
+	length := c.order.Uint32(head[8:])
+	if length > maxBlock {
+		return fmt.Errorf("a packet claims to be %d bytes long", length)
+	}
+	if _, err := c.r.Discard(c.header); err != nil {
+		return err
+	}
+	if length > readBuffer {
+		return skip(c.r, int(length))
+	}
+	if rec.data, err = c.r.Peek(int(length)); err != nil {
+		return cut(err, 1)
+	}
+	c.used = int(length)
+	rec.nanos, rec.link = seconds*1e9+fraction*c.unit, c.link
+	return nil
+}
+
+// discard drops the bytes of the packet before.
+func discard(r *bufio.Reader, used *int) error {
+	if *used == 0 {
+		return nil
+	}
+	_, err := r.Discard(*used)
+	*used = 0
+	return err
+}
+
+// cut turns the error of a short Peek into what it means: nothing at all left
+// is a clean end.
+func cut(err error, got int) error {
+	if err != io.EOF {
+		return err
+	}
+	if got == 0 {
+		return io.EOF
+	}
+	return errCut
+}
+
+// skip passes over a packet that is too long to hold.
+func skip(r *bufio.Reader, n int) error {
+	if _, err := r.Discard(n); err != nil {
+		return cut(err, 1)
+	}
+	return errTooLong
+}
+
+// The pcapng blocks that are read; all others are passed over.
+const (
+	blockInterface = 1
+	blockPacketOld = 2
+	blockSimple    = 3
+	blockPacket    = 6
+)
+
+// ngInterface is one interface description of a pcapng section.
+type ngInterface struct {
+	link    linkType
+	snap    uint32
+	binary  bool  // resolution is 2^-power rather than 10^-power
+	power   uint8 // of the resolution
+	offsetS int64 // seconds to add
+}
+
+// ngReader reads the pcapng format: any number of sections, each with its own
+// byte order and interfaces.
+type ngReader struct {
+	r          *bufio.Reader
+	order      binary.ByteOrder
+	interfaces []ngInterface
+	used       int
+}
+
+func (n *ngReader) next(rec *record) error {
+	for {
+		if err := discard(n.r, &n.used); err != nil {
+			return err
+		}
+		head, err := n.r.Peek(8)
+		if err != nil {
+			return cut(err, len(head))
+		}
+		if binary.BigEndian.Uint32(head) == magicNg {
+			if err := n.section(); err != nil {
+				return err
+			}
+			continue
+		}
+		if n.order == nil {
+			return errors.New("a block stands before the first section header")
+		}
+		kind, length := n.order.Uint32(head), n.order.Uint32(head[4:])
+		if length < 12 || length%4 != 0 || length > maxBlock {
+			return fmt.Errorf("a block claims to be %d bytes long", length)
+		}
+		got, err := n.block(kind, int(length), rec)
+		if got || err != nil {
+			return err
+		}
+	}
+}
+
+// section reads a section header: byte order, and a clean list of interfaces.
+func (n *ngReader) section() error {
+	head, err := n.r.Peek(12)
+	if err != nil {
+		return cut(err, 1)
+	}
+	switch {
+	case binary.LittleEndian.Uint32(head[8:]) == magicSection:
+		n.order = binary.LittleEndian
+	case binary.BigEndian.Uint32(head[8:]) == magicSection:
+		n.order = binary.BigEndian
+	default:
+		return errors.New("a section header has no byte-order magic")
+	}
+	length := n.order.Uint32(head[4:])
+	if length < 28 || length%4 != 0 || length > maxBlock {
+		return fmt.Errorf("a section header claims to be %d bytes long", length)
+	}
+	n.interfaces = n.interfaces[:0]
+	if _, err := n.r.Discard(int(length)); err != nil {
+		return cut(err, 1)
+	}
+	return nil
+}
+
+// block reads one block; it reports whether that gave a packet.
+func (n *ngReader) block(kind uint32, length int, rec *record) (bool, error) {
+	switch kind {
+	case blockInterface, blockPacket, blockPacketOld, blockSimple:
+	default:
+		_, err := n.r.Discard(length)
+		if err != nil {
+			return false, cut(err, 1)
+		}
+		return false, nil
+	}
+	if length > readBuffer {
+		return false, skip(n.r, length)
+	}
+	whole, err := n.r.Peek(length)
+	if err != nil {
+		return false, cut(err, 1)
+	}
+	n.used = length
+	body := whole[8 : length-4]
+	switch kind {
+	case blockInterface:
+		return false, n.describe(body)
+	case blockSimple:
+		return true, n.simple(body, rec)
+	default:
+		return true, n.packet(kind, body, rec)
+	}
+}
+
+// describe reads an interface description block.
+func (n *ngReader) describe(body []byte) error {
+	if len(body) < 8 {
+		return errors.New("an interface description is too short")
+	}
+	in := ngInterface{link: linkType(n.order.Uint16(body)), snap: n.order.Uint32(body[4:]), power: 6}
+	for options := body[8:]; len(options) >= 4; {
+		code, size := n.order.Uint16(options), int(n.order.Uint16(options[2:]))
+		options = options[4:]
+		if size > len(options) || code == 0 {
+			break
+		}
+		switch {
+		case code == 9 && size >= 1:
+			in.power, in.binary = options[0]&0x7f, options[0]&0x80 != 0
+		case code == 14 && size >= 8:
+			in.offsetS = int64(n.order.Uint64(options))
+		}
+		options = options[min((size+3)&^3, len(options)):]
+	}
+	n.interfaces = append(n.interfaces, in)
+	return nil
+}
+
+// packet reads an enhanced packet block, or its obsolete forerunner.
+func (n *ngReader) packet(kind uint32, body []byte, rec *record) error {
+	if len(body) < 20 {
+		return errors.New("a packet block is too short")
+	}
+	id := n.order.Uint32(body)
+	if kind == blockPacketOld {
+		id = uint32(n.order.Uint16(body))
+	}
+	if int64(id) >= int64(len(n.interfaces)) {
+		return fmt.Errorf("a packet names interface %d, which was not described", id)
+	}
+	in := &n.interfaces[id]
+	size := n.order.Uint32(body[12:])
+	if int64(size) > int64(len(body)-20) {
+		return fmt.Errorf("a packet of %d bytes does not fit its block", size)
+	}
+	rec.data, rec.link = body[20:20+size], in.link
+	rec.nanos = in.nanos(uint64(n.order.Uint32(body[4:]))<<32 | uint64(n.order.Uint32(body[8:])))
+	return nil
+}
+
+// simple reads a simple packet block: the first interface, and no time.
+func (n *ngReader) simple(body []byte, rec *record) error {
+	if len(body) < 4 || len(n.interfaces) == 0 {
+		return errors.New("a simple packet has no interface or no length")
+	}
+	size := n.order.Uint32(body)
+	if snap := n.interfaces[0].snap; snap != 0 && size > snap {
+		size = snap
+	}
+	rec.data = body[4:min(int64(len(body)), 4+int64(size))]
+	rec.link, rec.nanos = n.interfaces[0].link, 0
+	return nil
+}
+
+// nanos turns a time stamp of the interface into Unix nanoseconds.
+func (in *ngInterface) nanos(stamp uint64) int64 {
+	var ns uint64
+	switch {
+	case in.binary && in.power < 64:
+		hi, lo := bits.Mul64(stamp, 1e9)
+		if in.power == 0 {
+			ns = lo
+		} else {
+			ns = hi<<(64-in.power) | lo>>in.power
+		}
+	case in.power <= 9:
+		hi, lo := bits.Mul64(stamp, uint64(math.Pow10(9-int(in.power))))
+		if hi != 0 {
+			lo = math.MaxInt64
+		}
+		ns = lo
+	default:
+		ns = stamp / uint64(math.Pow10(min(int(in.power)-9, 19)))
+	}
+	return int64(min(ns, math.MaxInt64/2)) + in.offsetS*1e9
+}

@@ -1,0 +1,252 @@
+package pcap
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// What a connection speaks, as Stats.Protocols and Stats.Unread name it.
+const (
+	speaksHTTP1    = "http/1"
+	speaksHTTP2    = "http/2"
+	speaksTLS      = "tls"
+	speaksUpgraded = "upgraded"
+	speaksOther    = "other"
+)
+
+// opaque is the protocol of a connection that is not read any further.
+type opaque struct {
+	// name is what is counted for each segment; empty counts nothing.
+	name  string
+	stats *Stats
+}
+
+func (o *opaque) data(_ side, _ chunk) (protocol, chunk) {
+	if o.stats != nil {
+		o.stats.Unread[o.name]++
+	}
+	return o, chunk{}
+}
+func (*opaque) gap(side, uint32, uint32) {}
+func (*opaque) end(side, int64)          {}
+func (*opaque) close()                   {}
+
+// sniffer finds out by the first bytes what a connection speaks.
+type sniffer struct {
+	conn *connection
+	out  *builder
+	// searching says that a message may begin at any segment: the connection
+	// was joined in its middle, bytes were lost, or another protocol has to
+	// finish first (SOCKS).
+	searching bool
+	// budget is how many bytes it looks at before it gives up.
+	budget int
+	passed uint64 // segments with nothing known in them
+}
+
+// The bytes to look at before a connection is given up.
+const (
+	budgetMidstream = 16 << 20
+	budgetPrelude   = 4 << 10
+)
+
+func newSniffer(c *connection, out *builder) *sniffer {
+	return &sniffer{conn: c, out: out, budget: budgetMidstream}
+}
+
+var (
+	http2Preface   = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+	proxySignature = []byte("\r\n\r\n\x00\r\nQUIT\n")
+	proxyPrefix    = []byte("PROXY ")
+)
+
+func (s *sniffer) data(from side, c chunk) (protocol, chunk) {
+	b := c.data
+	// Until it is joined, a connection may begin anywhere.
+	searching := s.searching || s.conn.midstream()
+	switch {
+	case searching && !c.start:
+		return s.pass(c)
+	case len(b) >= 8 && bytes.HasPrefix(http2Preface, b[:min(len(b), len(http2Preface))]):
+		return s.settle(speaksHTTP2), c
+	case isTLS(b):
+		s.out.stats.Protocols[speaksTLS]++
+		return &tlsReader{stats: s.out.stats}, c
+	}
+	if n := proxyHeader(b); n > 0 {
+		c.data, c.seq, c.start = b[n:], c.seq+uint32(n), true
+		return s, c
+	}
+	if f := requestFit(b, searching); f == fitYes || f == fitSoFar && (!searching || len(b) > 8) {
+		if !s.conn.clientKnown || s.conn.client == from {
+			return newHTTP1(s.conn, s.out, from), c
+		}
+	}
+	if f := answerFit(b); f != fitNo && len(b) >= 5 && (!s.conn.clientKnown || s.conn.client != from) {
+		return newHTTP1(s.conn, s.out, from.other()), c
+	}
+	if searching {
+		return s.pass(c)
+	}
+	if b[0] == 4 || b[0] == 5 {
+		// SOCKS: what it carries begins in a segment of its own.
+		s.searching, s.budget = true, budgetPrelude
+		return s.pass(c)
+	}
+	return s.settle(speaksOther), c
+}
+
+// pass leaves a segment unread and goes on looking.
+func (s *sniffer) pass(c chunk) (protocol, chunk) {
+	s.passed++
+	if s.budget -= len(c.data); s.budget < 0 {
+		return s.settle(speaksOther), chunk{}
+	}
+	return s, chunk{}
+}
+
+func (s *sniffer) settle(name string) protocol {
+	s.count(name)
+	return &opaque{name: name, stats: s.out.stats}
+}
+
+// count adds what was passed over to what was not read.
+func (s *sniffer) count(name string) {
+	s.out.stats.Protocols[name]++
+	if s.passed > 0 {
+		s.out.stats.Unread[name] += s.passed
+		s.passed = 0
+	}
+}
+
+func (s *sniffer) gap(side, uint32, uint32) { s.searching = true }
+func (s *sniffer) end(side, int64)          {}
+func (s *sniffer) close() {
+	if s.passed > 0 {
+		s.count(speaksOther)
+	}
+}
+
+// proxyHeader returns the length of a PROXY protocol header, which load
+// balancers put before everything else; 0 if there is none.
+func proxyHeader(b []byte) int {
+	if bytes.HasPrefix(b, proxyPrefix) {
+		if end := bytes.Index(b[:min(len(b), 108)], []byte("\r\n")); end > 0 {
+			return end + 2
+		}
+	}
+	if len(b) >= 16 && bytes.HasPrefix(b, proxySignature) {
+		if n := 16 + int(binary.BigEndian.Uint16(b[14:])); n <= len(b) {
+			return n
+		}
+	}
+	return 0
+}
+
+// isTLS reports whether b starts a TLS handshake record, or any TLS record of a
+// connection joined later.
+func isTLS(b []byte) bool {
+	return len(b) >= 3 && b[0] >= 20 && b[0] <= 23 && b[1] == 3 && b[2] <= 4
+}
+
+// tlsReader counts TLS: it reads no more than the name that the client asks for.
+type tlsReader struct {
+	stats *Stats
+	hello []byte
+	done  bool
+}
+
+// maxHello bounds the bytes kept of a hello that spans segments.
+const maxHello = 4 << 10
+
+func (t *tlsReader) data(_ side, c chunk) (protocol, chunk) {
+	next := &opaque{name: speaksTLS, stats: t.stats}
+	if len(t.hello) == 0 && (len(c.data) < 6 || c.data[0] != 22 || c.data[5] != 1) {
+		return next, c
+	}
+	t.stats.Unread[speaksTLS]++
+	t.hello = append(t.hello, c.data[:min(len(c.data), maxHello-len(t.hello))]...)
+	if len(t.hello) < 5+int(binary.BigEndian.Uint16(t.hello[3:])) && len(t.hello) < maxHello {
+		return t, chunk{}
+	}
+	t.count()
+	return next, chunk{}
+}
+
+func (t *tlsReader) gap(side, uint32, uint32) { t.close() }
+func (t *tlsReader) end(side, int64)          {}
+func (t *tlsReader) close() {
+	if len(t.hello) > 0 {
+		t.count()
+	}
+}
+
+// count counts the handshake under the server's name.
+func (t *tlsReader) count() {
+	if t.done {
+		return
+	}
+	t.done = true
+	name := serverName(t.hello)
+	if _, known := t.stats.TLSServers[name]; !known && len(t.stats.TLSServers) >= maxServerNames {
+		name = "(more)"
+	}
+	t.stats.TLSServers[name]++
+}
+
+// serverName returns the name that a TLS client hello asks for, or "" if there
+// is none, if it is encrypted, or if what is there is no host name.
+func serverName(record []byte) string {
+	b := record
+	// Record header, handshake header, version, random.
+	if len(b) < 5+4+2+32+1 {
+		return ""
+	}
+	b = b[43:]
+	skip := func(width int) bool {
+		if len(b) < width {
+			return false
+		}
+		n := int(b[0])
+		if width == 2 {
+			n = int(binary.BigEndian.Uint16(b))
+		}
+		if len(b) < width+n {
+			return false
+		}
+		b = b[width+n:]
+		return true
+	}
+	// Session id, cipher suites, compression methods.
+	if !skip(1) || !skip(2) || !skip(1) || len(b) < 2 {
+		return ""
+	}
+	for b = b[2:]; len(b) >= 4; {
+		kind, n := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))
+		b = b[4:]
+		if n > len(b) {
+			return ""
+		}
+		if kind == 0 && n >= 5 && b[2] == 0 {
+			size := int(binary.BigEndian.Uint16(b[3:]))
+			if 5+size > n {
+				return ""
+			}
+			return hostName(b[5 : 5+size])
+		}
+		b = b[n:]
+	}
+	return ""
+}
+
+func hostName(b []byte) string {
+	if len(b) > 253 {
+		return ""
+	}
+	for _, c := range b {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_' {
+			return ""
+		}
+	}
+	return string(bytes.ToLower(b))
+}

@@ -1,0 +1,72 @@
+package pcap
+
+// Reasons for which something that was captured is not read. They are keys of
+// Stats.Dropped.
+const (
+	dropLate        = "after_the_end"
+	dropFarAhead    = "sequence_far_off"
+	dropHeldLimit   = "held_bytes_of_a_connection"
+	dropMemory      = "held_bytes_in_total"
+	dropConnections = "too_many_connections"
+	dropIdle        = "connection_idle"
+	dropPending     = "too_many_unanswered"
+	dropHead        = "head_too_long"
+	dropTruncated   = "head_cut_before_its_first_line"
+)
+
+// maxServerNames bounds the names counted in Stats.TLSServers.
+const maxServerNames = 1024
+
+// Stats says what a capture held and what of it could not be seen. Nothing is
+// lost without standing here.
+type Stats struct {
+	// Packets and Bytes are what was read; Links counts packets by link type.
+	Packets, Bytes uint64
+	Links          map[string]uint64
+	// Skipped counts packets that carry no TCP segment that could be read, by
+	// reason; Unread those with payload of connections whose protocol is not
+	// read, by protocol.
+	Skipped, Unread map[string]uint64
+	// Cut says that the file ended inside a packet.
+	Cut bool
+
+	// Connections is the number of TCP connections, Protocols what they spoke:
+	// http/1, http/2, tls, upgraded, other.
+	Connections uint64
+	Protocols   map[string]uint64
+	// TLSServers counts TLS handshakes by the server name they ask for, "" where
+	// they name none and "(more)" beyond the first 1,024 names.
+	TLSServers map[string]uint64
+
+	// Requests, Responses (final ones) and Interim (1xx) are HTTP/1 messages
+	// whose first line was read. Calls counts what left, by quality.
+	Requests, Responses, Interim uint64
+	Calls                        map[string]uint64
+	// Orphans are answers without request, Unanswered requests without answer.
+	Orphans, Unanswered uint64
+	// Resyncs counts how often the reader lost the border between messages,
+	// Ambiguous the messages whose framing two readers may take differently.
+	Resyncs, Ambiguous uint64
+
+	// Gaps and GapBytes are what the capture lost inside connections that it
+	// saw both sides of; OneSidedBytes what passed by unseen in directions
+	// that it never saw; CutBytes what the snap length cut off.
+	Gaps, GapBytes, OneSidedBytes, CutBytes uint64
+	// Retransmitted segments held nothing new, Overlapping ones something old
+	// as well, Held ones came out of order.
+	Retransmitted, Overlapping, Held uint64
+	// Dropped counts what a limit or an oddity made unreadable, by reason.
+	Dropped map[string]uint64
+	// Redacted counts the secrets removed from paths and texts, by rule.
+	Redacted map[string]uint64
+}
+
+func newStats() *Stats {
+	return &Stats{
+		Links: map[string]uint64{}, Skipped: map[string]uint64{}, Unread: map[string]uint64{},
+		Protocols: map[string]uint64{}, TLSServers: map[string]uint64{}, Calls: map[string]uint64{},
+		Dropped: map[string]uint64{},
+	}
+}
+
+func (s *Stats) drop(reason string) { s.Dropped[reason]++ }
