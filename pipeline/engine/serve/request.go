@@ -148,7 +148,7 @@ func bodyReader(r *http.Request, native bool) (io.Reader, error) {
 		return nil, bad(89, "UNKNOWN_COMPRESSION_METHOD", "content encoding %q is not supported: use gzip or none", enc)
 	}
 	if native {
-		body = compress.NewReader(body)
+		body = decompress(body)
 	}
 	return body, nil
 }
