@@ -284,7 +284,7 @@ func (r *unusedRule) finding(h *holding, open unlock, seen *Seen, observed []sch
 		f.Service = open.services[0]
 		f.Environment = r.environment(f.Service)
 	}
-	f.First, f.Last = start.Start(), r.env.Window.To
+	f.First, f.Last = start.Start(), r.env.Now
 	coverage := seen.Coverage
 	f.Evidence.Coverage = &coverage
 	f.Evidence.Granted = []string{h.scope}

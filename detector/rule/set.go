@@ -13,8 +13,11 @@ import (
 type Env struct {
 	Catalog *catalog.Catalog
 	Compare *compare.Comparer
-	// Window is the span judged; both bounds are set, To is "now".
+	// Window is the span judged; both bounds are set.
 	Window schema.Window
+	// Now is what the window's end means to people: the time of the latest
+	// call, where no end was asked for.
+	Now time.Time
 	// Coverage tells what of a service was seen in the window.
 	Coverage *Coverage
 	// MinDays is how many observed days of silence D04 wants; Horizon how many

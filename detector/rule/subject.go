@@ -92,8 +92,27 @@ type Row struct {
 	schema.Use
 	Hash      schema.PrincipalHash
 	Presented schema.PresentedHash
+	// Segment numbers the span of time, between two cuts, that the row is of.
+	Segment int
 	// Days are the days with calls, ascending.
 	Days []schema.Day
+}
+
+// RowKey is what tells one row from another.
+type RowKey struct {
+	Hash                       schema.PrincipalHash
+	Service, Operation, Tenant string
+	Decision                   schema.Decision
+	Reporter                   schema.Reporter
+	RouteSource                schema.RouteSource
+	Certain                    bool
+	Presented                  schema.PresentedHash
+	Segment                    int
+}
+
+// Key returns what tells the row from others.
+func (r *Row) Key() RowKey {
+	return RowKey{r.Hash, r.Service, r.Operation, r.Tenant, r.Decision, r.Reporter, r.RouteSource, r.Certain, r.Presented, r.Segment}
 }
 
 // Use is a row (or the part of it that touches one object) with its judgement.

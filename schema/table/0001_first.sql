@@ -160,6 +160,22 @@ SELECT presented, any(scopes_known) AS scopes_known, any(scopes) AS scopes, any(
 FROM calls
 GROUP BY presented;
 
+-- Which kind of log held calls of which service on which day: what coverage is
+-- told by.
+CREATE TABLE IF NOT EXISTS source_day (
+    source_type LowCardinality(String),
+    service     LowCardinality(String),
+    day         Date,
+    calls       SimpleAggregateFunction(sum, UInt64)
+) ENGINE = AggregatingMergeTree
+ORDER BY (service, source_type, day)
+SETTINGS non_replicated_deduplication_window = 20000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS source_day_feed TO source_day AS
+SELECT source_type, service, toDate(time) AS day, count() AS calls
+FROM calls
+GROUP BY source_type, service, day;
+
 -- Findings as the detector wrote them; body is the JSON of schema.Finding.
 CREATE TABLE IF NOT EXISTS findings (
     id         String,

@@ -21,6 +21,7 @@ const (
 	UseLife    = "use_life"
 	Principals = "principals"
 	Presented  = "presented"
+	SourceDay  = "source_day"
 	Findings   = "findings"
 	Grants     = "grants"
 	Ledger     = "ledger"

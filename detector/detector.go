@@ -1,0 +1,227 @@
+package detector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/scopedrift/scopedrift/detector/compare"
+	"github.com/scopedrift/scopedrift/detector/rule"
+	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/catalog"
+)
+
+// Config says what a detector works on. Conn or Facts is required.
+type Config struct {
+	// Catalog is what is known about services and credentials; nil is nothing.
+	Catalog *catalog.Catalog
+	// Conn is the store; it is not closed.
+	Conn driver.Conn
+	// Facts replaces Conn.
+	Facts Facts
+	// Window is the span judged. An open start is the earliest call, an open
+	// end the latest: "now" is Window.To, else the time of the latest call.
+	Window schema.Window
+	// MinDays is how many observed days of silence make a scope unused, 30
+	// where it is 0; Horizon how many days back that is looked for, 90 where
+	// it is 0.
+	MinDays, Horizon int
+	// Progress is told how many credentials are done, and of how many; it may
+	// be nil.
+	Progress func(done, total int)
+}
+
+// Handler takes what the detector has to say. Both methods are called from the
+// goroutine of Run, findings in their stable order and after all of the work; an
+// error from Finding ends Run with it.
+type Handler interface {
+	Finding(schema.Finding) error
+	// Note takes a sentence for people about what could not be done.
+	Note(string)
+}
+
+// Detector finds drift in stored calls.
+type Detector struct {
+	cfg   Config
+	facts Facts
+}
+
+// New returns a detector that has done nothing yet.
+func New(cfg Config) *Detector {
+	if cfg.Catalog == nil {
+		cfg.Catalog = catalog.Empty()
+	}
+	if cfg.MinDays == 0 {
+		cfg.MinDays = rule.DefaultMinDays
+	}
+	if cfg.Horizon == 0 {
+		cfg.Horizon = rule.DefaultHorizon
+	}
+	d := &Detector{cfg: cfg, facts: cfg.Facts}
+	if d.facts == nil && cfg.Conn != nil {
+		d.facts = Store(cfg.Conn)
+	}
+	return d
+}
+
+var errNoFacts = errors.New("the detector has no store to read: set Conn or Facts in its configuration")
+
+// Run judges all use in the window and hands the findings to h, the gravest
+// first, then by code, credential, object and id. What it returns and hands on
+// depends on calls and catalogue only.
+func (d *Detector) Run(ctx context.Context, h Handler) (Summary, error) {
+	if d.facts == nil {
+		return Summary{}, errNoFacts
+	}
+	r, err := d.prepare(ctx)
+	if err != nil {
+		return Summary{}, err
+	}
+	for _, note := range r.summary.Notes {
+		h.Note(note)
+	}
+	if r.empty {
+		return r.summary, nil
+	}
+	if err := r.judgeAll(ctx, d.cfg.Progress); err != nil {
+		return r.summary, err
+	}
+	r.inventory()
+	r.order()
+	if err := r.emit(ctx, h); err != nil {
+		return r.summary, err
+	}
+	return r.summary, nil
+}
+
+// run is one pass over the store.
+type run struct {
+	facts  Facts
+	env    *rule.Env
+	window schema.Window
+	// folded is the window, widened to whole days where a bound is open: there
+	// is nothing beyond, and whole days are folded already.
+	folded   schema.Window
+	subjects []*rule.Subject
+	drafts   []rule.Draft
+	summary  Summary
+	withheld withheldSet
+	empty    bool
+}
+
+// prepare finds out what there is to judge.
+func (d *Detector) prepare(ctx context.Context) (*run, error) {
+	r := &run{facts: d.facts, summary: newSummary()}
+	cat := d.cfg.Catalog
+	if len(cat.Credentials) == 0 && len(cat.Services) == 0 {
+		r.summary.Notes = append(r.summary.Notes, "no catalogue: nothing is known of grants, demands and owners, so only what needs none of them is reported")
+	}
+	first, last, err := r.facts.Span(ctx)
+	if err != nil {
+		return nil, err
+	}
+	window, now, ok := span(d.cfg.Window, first, last)
+	r.summary.Window = window
+	if !ok {
+		r.empty = true
+		r.summary.Notes = append(r.summary.Notes, "no calls are stored in the window, so there is nothing to judge")
+		return r, nil
+	}
+	r.window, r.folded = window, window
+	if d.cfg.Window.From.IsZero() {
+		r.folded.From = window.From.Truncate(24 * time.Hour)
+	}
+	if d.cfg.Window.To.IsZero() {
+		r.folded.To = window.To.Add(24*time.Hour - 1).Truncate(24 * time.Hour)
+	}
+	days, err := r.facts.SourceDays(ctx)
+	if err != nil {
+		return nil, err
+	}
+	incomplete, err := r.facts.Incomplete(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.env = &rule.Env{
+		Catalog: cat, Compare: compare.New(cat), Window: window, Now: now,
+		Coverage: rule.NewCoverage(cat, window, days, incomplete),
+		MinDays:  d.cfg.MinDays, Horizon: d.cfg.Horizon,
+	}
+	if r.subjects, err = subjects(ctx, r.facts, cat, window); err != nil {
+		return nil, err
+	}
+	r.summary.seeSubjects(r.subjects)
+	r.summary.seeCoverage(r.env.Coverage, cat, days)
+	return r, nil
+}
+
+// span closes the window: an open start is the earliest call, an open end just
+// after the latest. now is what the end means to people.
+func span(w schema.Window, first, last time.Time) (closed schema.Window, now time.Time, ok bool) {
+	closed, now = w, w.To
+	if closed.From.IsZero() {
+		closed.From = first
+	}
+	if closed.To.IsZero() {
+		now = last
+		closed.To = last.Add(time.Microsecond)
+	}
+	closed.From, closed.To, now = closed.From.UTC(), closed.To.UTC(), now.UTC()
+	ok = !first.IsZero() && closed.From.Before(closed.To) && first.Before(closed.To) && !last.Before(closed.From)
+	return closed, now, ok
+}
+
+// inventory sums up the unowned credentials where there is no catalogue that
+// could own any.
+func (r *run) inventory() {
+	if len(r.env.Catalog.Credentials) > 0 {
+		return
+	}
+	var unowned, rest []rule.Draft
+	for _, d := range r.drafts {
+		if d.Finding.Code == rule.UnownedCredential {
+			unowned = append(unowned, d)
+		} else {
+			rest = append(rest, d)
+		}
+	}
+	if one, ok := rule.Inventory(unowned); ok {
+		r.drafts = append(rest, one)
+	}
+}
+
+// order sorts the findings.
+func (r *run) order() {
+	slices.SortFunc(r.drafts, func(a, b rule.Draft) int { return Order(&a.Finding, &b.Finding) })
+}
+
+// evidenceBatch is how many findings share one question for their calls.
+const evidenceBatch = 40
+
+// emit gives each finding its calls and hands it on.
+func (r *run) emit(ctx context.Context, h Handler) error {
+	for batch := range slices.Chunk(r.drafts, evidenceBatch) {
+		wants := make([][]rule.Selector, len(batch))
+		for i := range batch {
+			wants[i] = batch[i].Want
+		}
+		calls, err := r.facts.Calls(ctx, r.window, wants)
+		if err != nil {
+			return fmt.Errorf("read the calls behind %d findings: %w", len(batch), err)
+		}
+		for i := range batch {
+			f := batch[i].Finding
+			f.Evidence.Calls = calls[i]
+			r.summary.Findings[f.Severity.String()]++
+			if err := h.Finding(f); err != nil {
+				return err
+			}
+		}
+	}
+	r.summary.Withheld = r.withheld.list()
+	return nil
+}
