@@ -89,18 +89,3 @@ type Judgement struct {
 	// [Since, Until); zero is unbounded.
 	Since, Until time.Time
 }
-
-// HeldScope is one scope that the catalogue says a credential holds.
-type HeldScope struct {
-	Authority string
-	// Scope is the scope as text: as written, for Kubernetes "verb resource".
-	Scope   string
-	Dialect schema.Dialect
-	// Grant is the entry it stands in.
-	Grant *schema.Grant
-	// Group is the group that holds it, empty if the credential itself does.
-	Group string
-	// From and To bound when it was held within the window asked for.
-	From, To    time.Time
-	Conditional bool
-}

@@ -30,6 +30,10 @@ type demandKey struct {
 type demand struct {
 	schema.Demand
 	needs [][]needs
+	// instead is what the request may have needed instead, depending on what
+	// the operation's name does not tell: whoever holds it does not surely
+	// lack.
+	instead []needs
 }
 
 // DemandFor returns what an operation needs of a credential of the kind given:
@@ -51,15 +55,13 @@ func (c *Comparer) demand(service *catalog.Service, operation string, kind schem
 	if d != nil {
 		return d
 	}
-	d = &demand{Demand: forKind(demandOf(service, operation), operation, kind)}
+	whole, instead := demandOf(service, operation)
+	d = &demand{Demand: forKind(whole, operation, kind)}
 	for i := range d.Alternatives {
-		var list []needs
-		for _, text := range d.Alternatives[i].Scopes {
-			n := c.needs(service.Dialect, text)
-			n.sure = len(d.Alternatives[i].Scopes) == 1
-			list = append(list, n)
-		}
-		d.needs = append(d.needs, list)
+		d.needs = append(d.needs, c.allNeeds(service.Dialect, d.Alternatives[i].Scopes))
+	}
+	if len(instead) > 0 {
+		d.instead = c.allNeeds(service.Dialect, instead)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,21 +72,31 @@ func (c *Comparer) demand(service *catalog.Service, operation string, kind schem
 	return d
 }
 
-// demandOf returns the demand for all kinds.
-func demandOf(s *catalog.Service, operation string) schema.Demand {
+func (c *Comparer) allNeeds(d schema.Dialect, scopes []string) []needs {
+	list := make([]needs, len(scopes))
+	for i, text := range scopes {
+		list[i] = c.needs(d, text)
+		list[i].sure = len(scopes) == 1
+	}
+	return list
+}
+
+// demandOf returns the demand for all kinds, and what the request may have
+// needed instead.
+func demandOf(s *catalog.Service, operation string) (d schema.Demand, instead []string) {
 	if s == nil {
-		return schema.Demand{Why: "the catalogue does not have the service"}
+		return schema.Demand{Why: "the catalogue does not have the service"}, nil
 	}
 	listed := s.OperationNamed(operation)
 	if listed != nil && listed.Demand.State != schema.DemandUnmapped {
-		return listed.Demand
+		return listed.Demand, nil
 	}
 	if s.DemandOperation && operation != "" {
 		return schema.Demand{
 			State:        schema.DemandKnown,
 			Alternatives: []schema.Alternative{{Scopes: []string{operation}}},
 			Source:       "the service's demand is its operation's own name",
-		}
+		}, nil
 	}
 	switch s.Dialect {
 	case schema.DialectKubernetes:
@@ -93,14 +105,14 @@ func demandOf(s *catalog.Service, operation string) schema.Demand {
 				State:        schema.DemandKnown,
 				Alternatives: []schema.Alternative{{Scopes: []string{operation}}},
 				Source:       "a Kubernetes operation is the right it needs",
-			}
+			}, nil
 		}
 		if listed == nil {
-			return schema.Demand{Why: fmt.Sprintf("%q is no Kubernetes operation (\"verb resource\")", operation)}
+			return schema.Demand{Why: fmt.Sprintf("%q is no Kubernetes operation (\"verb resource\")", operation)}, nil
 		}
 	case schema.DialectIAM:
 		if d := EventDemand(operation); d.State != schema.DemandUnmapped || listed == nil {
-			return d
+			return d, eventInstead(operation)
 		}
 	}
 	if listed != nil {
@@ -108,9 +120,9 @@ func demandOf(s *catalog.Service, operation string) schema.Demand {
 		if d.Why == "" {
 			d.Why = fmt.Sprintf("the catalogue does not say what %q of %s needs", operation, s.Name)
 		}
-		return d
+		return d, nil
 	}
-	return schema.Demand{Why: fmt.Sprintf("the service %s lists no operation %q", s.Name, operation)}
+	return schema.Demand{Why: fmt.Sprintf("the service %s lists no operation %q", s.Name, operation)}, nil
 }
 
 // forKind keeps the alternatives that apply to a kind of credential.

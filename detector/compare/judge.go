@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -216,6 +217,10 @@ func (e *evaluation) judge() *Judgement {
 	default:
 		e.alternatives(j)
 	}
+	if j.Holding == Lacks && len(e.demand.instead) > 0 && e.possible(e.demand.instead) {
+		e.say("the request may have needed %s instead, which may be held", quoted(e.demand.instead))
+		j.Holding, j.Missing = Unknown, nil
+	}
 	if j.Holding == Lacks {
 		if why := e.elsewhere(); why != "" {
 			e.say("%s, so lacking is not certain", why)
@@ -225,6 +230,26 @@ func (e *evaluation) judge() *Judgement {
 	j.Reasons = e.reasons
 	j.NeedsResource = j.Holding == Unknown && e.open
 	return j
+}
+
+// possible tells whether all the needs are held or may be.
+func (e *evaluation) possible(list []needs) bool {
+	for k := range list {
+		v := e.need(&list[k])
+		if v.truth == no {
+			return false
+		}
+		e.open = e.open || v.open
+	}
+	return true
+}
+
+func quoted(list []needs) string {
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = strconv.Quote(list[i].text())
+	}
+	return strings.Join(names, " and ")
 }
 
 // elsewhere names who else decides about this call, empty for no one.
