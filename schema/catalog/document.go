@@ -30,11 +30,17 @@ func readDocuments(data []byte) ([]*node, *documentError) {
 	}
 	// JSON is YAML, but the JSON reader is faster, and knows JSON's escapes.
 	if trimmed := bytes.TrimLeft(data, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '{' {
-		if n, err := readJSON(data); err == nil {
+		n, err := readJSON(data)
+		if err == nil {
 			return []*node{n}, nil
-		} else if json.Valid(data) {
-			return nil, err
 		}
+		if !json.Valid(data) {
+			// A trailing comma or a comment: good enough for YAML.
+			if documents, problem := readYAML(data); problem == nil {
+				return documents, nil
+			}
+		}
+		return nil, err
 	}
 	return readYAML(data)
 }
@@ -63,7 +69,7 @@ func readYAML(data []byte) ([]*node, *documentError) {
 	if err := checkDepth(tokens); err != nil {
 		return nil, err
 	}
-	file, err := parse(tokens)
+	file, err := parse(joinPlain(tokens))
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +117,72 @@ func checkDepth(tokens token.Tokens) *documentError {
 	return nil
 }
 
+// joinPlain mends what the lexer does to lists inside flow mappings: it takes
+// each ":" there for the end of a key, while in YAML a ":" without a space
+// behind it is part of the text. Scopes are mostly written so:
+// {scopes: [orders:read, s3:Get*]}.
+func joinPlain(tokens token.Tokens) token.Tokens {
+	var open []token.Type
+	var out token.Tokens
+	changed := false
+	for i := 0; i < len(tokens); i++ {
+		t := tokens[i]
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			open = append(open, t.Type)
+		case token.SequenceEndType, token.MappingEndType:
+			open = open[:max(0, len(open)-1)]
+		}
+		if len(open) > 1 && open[len(open)-1] == token.SequenceStartType {
+			if text, end := plainText(tokens, i); end > i {
+				t = token.String(text, text, t.Position)
+				i = end
+				changed = true
+			}
+		}
+		out = append(out, t)
+	}
+	if !changed {
+		return tokens
+	}
+	// The tokens are linked to their neighbours, too.
+	var linked token.Tokens
+	linked.Add(out...)
+	return linked
+}
+
+// plainText returns the text that begins at token i and that the lexer has cut
+// at a ":", and its last token; or i where it is none.
+func plainText(tokens token.Tokens, i int) (string, int) {
+	first := tokens[i]
+	if first.Indicator != token.NotIndicator || i+2 >= len(tokens) {
+		return "", i
+	}
+	colon, after := tokens[i+1], tokens[i+2]
+	if colon.Type != token.MappingValueType || strings.TrimRight(first.Origin, " \t\r\n") != first.Origin ||
+		colon.Origin != ":" || after.Origin == "" || strings.ContainsAny(after.Origin[:1], " \t\r\n,[]{}") {
+		return "", i
+	}
+	text := strings.TrimLeft(first.Origin, " \t\r\n")
+	end := i
+	for j := i + 1; j < len(tokens); j++ {
+		t := tokens[j]
+		switch t.Type {
+		case token.CollectEntryType, token.SequenceEndType, token.SequenceStartType, token.MappingStartType,
+			token.MappingEndType, token.CommentType:
+			return strings.TrimSpace(text), end
+		case token.MappingValueType:
+			// A key after all: {[a:b: c]}.
+			if j+1 < len(tokens) && strings.TrimLeft(tokens[j+1].Origin, " \t\r\n") != tokens[j+1].Origin {
+				return "", i
+			}
+		}
+		text += t.Origin
+		end = j
+	}
+	return "", i
+}
+
 // parse calls the YAML parser. A panic of the parser is an unreadable document,
 // not the end of the program: documents come from anywhere.
 func parse(tokens token.Tokens) (file *ast.File, problem *documentError) {
@@ -131,7 +203,21 @@ func parse(tokens token.Tokens) (file *ast.File, problem *documentError) {
 			problem.line, problem.column = t.Position.Line, t.Position.Column
 		}
 	}
+	problem.hint = syntaxHint(problem.message)
 	return nil, problem
+}
+
+// syntaxHint says what mostly lies behind a message of the YAML parser.
+func syntaxHint(message string) string {
+	switch {
+	case strings.Contains(message, "character '\t'"):
+		return "indent with spaces"
+	case strings.Contains(message, "must be specified") || strings.Contains(message, "could not find"):
+		return "a text that holds { } [ ] or a comma must be in quotes"
+	case strings.Contains(message, "cannot start any token"):
+		return "put the text in quotes"
+	}
+	return "check the indentation"
 }
 
 func firstLine(s string) string {

@@ -82,6 +82,9 @@ func (f *fields) wrong(key string, n *node, want string) {
 	if strings.HasPrefix(want, "a list") && n.kind == kindText {
 		hint = fmt.Sprintf("write [%s]", strconv.Quote(n.text))
 	}
+	if strings.HasPrefix(want, "a list") && n.kind == kindMap {
+		hint = "begin each member with a dash"
+	}
 	f.l.problem(f.file, n, fmt.Sprintf("%q must be %s, not %s", key, want, n.kind), hint)
 }
 

@@ -13,16 +13,88 @@ import (
 // matches, segment by segment from the left, among those with the method.
 type router struct {
 	root routeNode
+	// texts holds each literal and method once: templates repeat them, and a
+	// lookup that finds them in the processor's cache is twice as fast.
+	texts map[string]string
 }
 
 type routeNode struct {
-	literals map[string]*routeNode
+	// few are the literals while they are at most maxFew, many all of them
+	// when they are more.
+	few      []literalEdge
+	many     map[string]*routeNode
 	patterns []routeEdge
 	param    *routeNode
 	rests    []routeEdge
 	// plain are the operations of a template that ends here, slashed those of
 	// one that ends here with a slash.
 	plain, slashed []endpoint
+}
+
+// maxFew is up to how many literals a comparison one by one beats a map.
+const maxFew = 8
+
+// literalEdge leads to a node by one literal.
+type literalEdge struct {
+	text string
+	node *routeNode
+}
+
+// literal returns the node that a literal leads to, or nil.
+func (n *routeNode) literal(text string) *routeNode {
+	if n.many != nil {
+		return n.many[text]
+	}
+	for i := range n.few {
+		if n.few[i].text == text {
+			return n.few[i].node
+		}
+	}
+	return nil
+}
+
+// literalBytes is literal without the need to make a string.
+func (n *routeNode) literalBytes(text []byte) *routeNode {
+	if n.many != nil {
+		return n.many[string(text)]
+	}
+	for i := range n.few {
+		if n.few[i].text == string(text) {
+			return n.few[i].node
+		}
+	}
+	return nil
+}
+
+func (n *routeNode) addLiteral(text string) *routeNode {
+	made := &routeNode{}
+	switch {
+	case n.many != nil:
+		n.many[text] = made
+	case len(n.few) < maxFew:
+		n.few = append(n.few, literalEdge{text, made})
+	default:
+		n.many = make(map[string]*routeNode, 2*maxFew)
+		for _, e := range n.few {
+			n.many[e.text] = e.node
+		}
+		n.many[text] = made
+		n.few = nil
+	}
+	return made
+}
+
+// once returns the router's own copy of a text.
+func (r *router) once(text string) string {
+	if r.texts == nil {
+		r.texts = map[string]string{}
+	}
+	if own, ok := r.texts[text]; ok {
+		return own
+	}
+	text = strings.Clone(text)
+	r.texts[text] = text
+	return text
 }
 
 // routeEdge leads to a node by the parts of a pattern or rest.
@@ -49,6 +121,7 @@ func (r *router) add(s *Service, o *Operation) *endpoint {
 	}
 	n := &r.root
 	for i := range segments {
+		segments[i].text = r.once(segments[i].text)
 		n = n.child(&segments[i])
 	}
 	list := &n.plain
@@ -60,7 +133,7 @@ func (r *router) add(s *Service, o *Operation) *endpoint {
 			return &(*list)[i]
 		}
 	}
-	*list = append(*list, endpoint{o.Method, s, o})
+	*list = append(*list, endpoint{r.once(o.Method), s, o})
 	return nil
 }
 
@@ -68,15 +141,10 @@ func (r *router) add(s *Service, o *Operation) *endpoint {
 func (n *routeNode) child(s *segment) *routeNode {
 	switch s.kind {
 	case segLiteral:
-		next := n.literals[s.text]
-		if next == nil {
-			if n.literals == nil {
-				n.literals = map[string]*routeNode{}
-			}
-			next = &routeNode{}
-			n.literals[s.text] = next
+		if next := n.literal(s.text); next != nil {
+			return next
 		}
-		return next
+		return n.addLiteral(s.text)
 	case segParameter:
 		if n.param == nil {
 			n.param = &routeNode{}
@@ -113,48 +181,45 @@ const maxVisits = 4096
 type walk struct {
 	path, method string
 	// only restricts the answer to one service; nil is any.
-	only   *Service
-	visits int
+	only *Service
+	// encoded says that a "%" stands in the path.
+	encoded bool
+	visits  int
 }
 
 // find returns the endpoint of a path (which is empty or begins with a slash)
 // and method, or nil.
 func (r *router) find(path, method string, only *Service) *endpoint {
-	if dotSegments(path) {
-		return nil
-	}
-	w := walk{path: path, method: method, only: only, visits: maxVisits}
+	w := walk{path: path, method: method, only: only, encoded: strings.IndexByte(path, '%') >= 0, visits: maxVisits}
 	return w.from(&r.root, 0)
 }
 
-// dotSegments reports whether a segment is "." or "..", encoded or not. What a
-// server makes of such a path is its own business: to route it would be a
+// dotSegment reports whether a segment is "." or "..", encoded or not. What a
+// server makes of a path with one is its own business: to route it would be a
 // guess.
-func dotSegments(path string) bool {
-	for i := 0; i < len(path); i++ {
-		at := strings.IndexByte(path[i:], '/')
-		if at < 0 {
+func dotSegment(segment string) bool {
+	dots := 0
+	for ; segment != "" && dots < 3; dots++ {
+		switch {
+		case segment[0] == '.':
+			segment = segment[1:]
+		case len(segment) >= 3 && segment[0] == '%' && segment[1] == '2' && segment[2]|0x20 == 'e':
+			segment = segment[3:]
+		default:
 			return false
 		}
-		i += at
-		rest := path[i+1:]
-		dots := 0
-		for rest != "" && rest[0] != '/' {
-			switch {
-			case rest[0] == '.':
-				rest = rest[1:]
-			case len(rest) >= 3 && rest[0] == '%' && rest[1] == '2' && rest[2]|0x20 == 'e':
-				rest = rest[3:]
-			default:
-				dots = 2
-			}
-			if dots++; dots > 2 {
-				break
-			}
-		}
-		if dots == 1 || dots == 2 {
+	}
+	return dots == 1 || dots == 2
+}
+
+// dotSegments reports whether any segment is a dot segment.
+func dotSegments(path string) bool {
+	for path != "" {
+		segment, rest, _ := strings.Cut(path, "/")
+		if dotSegment(segment) {
 			return true
 		}
+		path = rest
 	}
 	return false
 }
@@ -199,16 +264,20 @@ func (w *walk) from(n *routeNode, at int) *endpoint {
 
 // segment tries the edges for one whole segment; next is the offset after it.
 func (w *walk) segment(n *routeNode, segment string, next int) *endpoint {
-	encoded := strings.IndexByte(segment, '%') >= 0
-	if n.literals != nil {
-		child := n.literals[segment]
-		if encoded {
-			child = n.literalDecoded(segment)
-		}
-		if child != nil {
-			if e := w.from(child, next); e != nil {
-				return e
-			}
+	if (segment[0] == '.' || segment[0] == '%') && dotSegment(segment) {
+		w.visits = 0
+		return nil
+	}
+	encoded := w.encoded && strings.IndexByte(segment, '%') >= 0
+	var child *routeNode
+	if encoded {
+		child = n.literalDecoded(segment)
+	} else {
+		child = n.literal(segment)
+	}
+	if child != nil {
+		if e := w.from(child, next); e != nil {
+			return e
 		}
 	}
 	for i := range n.patterns {
@@ -235,7 +304,7 @@ func (n *routeNode) literalDecoded(segment string) *routeNode {
 	if !ok {
 		return nil
 	}
-	return n.literals[string(buf[:length])]
+	return n.literalBytes(buf[:length])
 }
 
 func matchDecoded(parts []string, segment string) bool {
@@ -295,7 +364,8 @@ func (w *walk) rest(e *routeEdge, start int) *endpoint {
 			end = len(w.path)
 		}
 		value := w.path[start+len(prefix) : max(end, start+len(prefix))]
-		if len(value) <= len(suffix) || !strings.HasSuffix(value, suffix) || strings.Trim(value, "/") == "" {
+		if len(value) <= len(suffix) || !strings.HasSuffix(value, suffix) || strings.Trim(value, "/") == "" ||
+			dotSegments(w.path[start:end]) {
 			continue
 		}
 		if found := w.from(e.node, end); found != nil {
@@ -307,7 +377,7 @@ func (w *walk) rest(e *routeEdge, start int) *endpoint {
 
 // final reports whether no template goes on behind the node.
 func (n *routeNode) final() bool {
-	return n.literals == nil && n.patterns == nil && n.param == nil && n.rests == nil
+	return n.few == nil && n.many == nil && n.patterns == nil && n.param == nil && n.rests == nil
 }
 
 // endpoint returns the one with the walk's method; a HEAD that is no operation

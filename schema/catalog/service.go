@@ -235,7 +235,9 @@ func (l *loader) operation(file *sourceFile, n *node, s *Service) (listed, bool)
 		o.Class = schema.ClassRead + schema.Class(i)
 	}
 	o.Demand = schema.Demand{Source: file.name + ":" + strconv.Itoa(n.line), Why: "the catalogue lists no scopes for it"}
-	if items := f.items("scopes"); items != nil {
+	if scopes := n.get("scopes"); scopes.is(kindText) {
+		l.flatScopes(file, scopes)
+	} else if items := f.items("scopes"); items != nil {
 		l.demand(file, items, &o.Demand)
 	}
 	return entry, o.Name != "" && l.operationName(file, n.get("operation"), s, o)
@@ -250,8 +252,7 @@ func (l *loader) demand(file *sourceFile, items []*node, d *schema.Demand) {
 	}
 	for _, item := range items {
 		if item.kind != kindList {
-			l.problem(file, item, fmt.Sprintf(`"scopes" of an operation must be a list of lists; here is %s`, describe(item)),
-				"write [[a], [b]] for any one of them, [[a, b]] for all of them")
+			l.flatScopes(file, item)
 			return
 		}
 		if len(item.items) == 0 {
@@ -268,6 +269,11 @@ func (l *loader) demand(file *sourceFile, items []*node, d *schema.Demand) {
 		}
 		d.Alternatives = append(d.Alternatives, a)
 	}
+}
+
+func (l *loader) flatScopes(file *sourceFile, n *node) {
+	l.problem(file, n, fmt.Sprintf(`"scopes" of an operation must be a list of lists; here is %s`, describe(n)),
+		"write [[a], [b]] for any one of them, [[a, b]] for all of them")
 }
 
 // operationName checks an operation's name and takes it apart.
