@@ -1,0 +1,162 @@
+package redact
+
+// findTokens looks at each stretch of token characters: for known beginnings,
+// for Base64 of JSON, and for noise.
+func (f *finder) findTokens() {
+	start := 0
+	for i := 0; i <= len(f.text); i++ {
+		if i < len(f.text) && class[f.text[i]]&isToken != 0 {
+			continue
+		}
+		if i-start >= minPrefixed {
+			f.token(start, i)
+		}
+		start = i + 1
+	}
+}
+
+func (f *finder) token(start, end int) {
+	run := f.text[start:end]
+	if isUUID(run) {
+		return
+	}
+	padded := end
+	for padded < len(f.text) && f.text[padded] == '=' {
+		padded++
+	}
+	switch at, by := findSign(run); by {
+	case signPrefix:
+		f.add(start+at, padded, rulePrefix)
+	case signWide:
+		f.add(start+at, f.wideEnd(end), rulePrefix)
+	case signJSON:
+		f.add(start+at, f.jsonEnd(end), ruleJWT)
+	case signWhole:
+		f.add(start, padded, rulePrefix)
+	}
+	if f.mode == modeName || len(run) < minRandom || f.insideARN(start) {
+		return
+	}
+	if noisy(run) {
+		f.add(start, padded, ruleRandom)
+		return
+	}
+	hex := f.mode == modePath && !isDigestName(f.text[:start])
+	part := start
+	for i := start; i <= end; i++ {
+		if i < end && f.text[i] != '.' {
+			continue
+		}
+		if noisyPiece(f.text[part:i], hex) {
+			f.add(part, i, ruleRandom)
+		}
+		part = i + 1
+	}
+}
+
+// jsonEnd extends a JWT over what its writer may have put into it: padding, and
+// the other alphabet of Base64.
+func (f *finder) jsonEnd(end int) int {
+	for end < len(f.text) {
+		c := f.text[end]
+		if class[c]&isToken == 0 && c != '=' && (c != '/' || f.mode == modePath && f.raw(end)) {
+			break
+		}
+		end++
+	}
+	return end
+}
+
+// wideEnd extends Base64 with slashes.
+func (f *finder) wideEnd(end int) int {
+	for end < len(f.text) && (class[f.text[end]]&isToken != 0 || f.text[end] == '/' || f.text[end] == '=') {
+		end++
+	}
+	return end
+}
+
+// insideARN reports whether the byte at i is part of an Amazon resource name,
+// whose parts may look random and are names.
+func (f *finder) insideARN(i int) bool {
+	for ; i > 0; i-- {
+		c := f.text[i-1]
+		if c == ' ' || c == '"' || c == '\'' || c == ',' || c == '(' || c == '[' || c == '\n' || c == '=' ||
+			c == '/' && f.mode == modePath && f.raw(i-1) {
+			break
+		}
+	}
+	return hasPrefixFold(f.text[i:], "arn:")
+}
+
+// awsSecretSize is the length of an AWS secret access key.
+const awsSecretSize = 40
+
+// findWide looks for secrets in Base64 with slashes, whose pieces are each too
+// short to be judged alone.
+func (f *finder) findWide() {
+	start, slashes := 0, 0
+	for i := 0; i <= len(f.text); i++ {
+		if i < len(f.text) {
+			c := f.text[i]
+			if c == '/' {
+				slashes++
+				continue
+			}
+			if class[c]&isToken != 0 && c != '.' && c != '~' {
+				continue
+			}
+		}
+		if slashes > 0 && i-start >= minRandom && !f.insideARN(start) {
+			f.wide(start, i)
+		}
+		start, slashes = i+1, 0
+	}
+}
+
+// wide looks at one stretch. Neighbours that look like noise and are long
+// together are one secret.
+func (f *finder) wide(start, end int) {
+	var (
+		group    look
+		from     = -1
+		to       int
+		previous [6]int // the latest piece starts, for keys of a known length
+	)
+	finish := func() {
+		if from >= 0 && to-from >= minRandom && group.mixed() && group.random(40) {
+			f.add(from, to, ruleRandom)
+		}
+		from, group = -1, look{}
+	}
+	piece := start
+	for i := start; i <= end; i++ {
+		if i < end && f.text[i] != '/' {
+			continue
+		}
+		copy(previous[1:], previous[:])
+		previous[0] = piece
+		for _, p := range previous {
+			if i-p == awsSecretSize && p >= start && p < piece {
+				if l := lookAt(f.text[p:i]); l.mixed() && l.random(30) {
+					f.add(p, i, ruleRandom)
+				}
+			}
+		}
+		switch l := lookAt(f.text[piece:i]); {
+		case i-piece >= 5 && l.random(40) && l.classes&isLetter != 0:
+			if from < 0 {
+				from = piece
+			}
+			to = i
+			group.odd += l.odd
+			group.plain += l.plain
+			group.classes |= l.classes
+		case from >= 0 && i-piece < 5:
+			group.classes |= l.classes
+		default:
+			finish()
+		}
+		piece = i + 1
+	}
+	finish()
+}
