@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -184,6 +185,25 @@ func (e *Env) ReadFile(name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
+// ReadSecret reads a secret from standard input, without its last line end. On
+// a terminal it asks, and does not show what is typed.
+func (e *Env) ReadSecret(prompt string, limit int64) ([]byte, error) {
+	file, isFile := e.Stdin.(*os.File)
+	if e.InTerminal && isFile {
+		_, _ = io.WriteString(e.Stderr, prompt)
+		secret, err := term.ReadPassword(int(file.Fd()))
+		_, _ = io.WriteString(e.Stderr, "\n")
+		return secret, err
+	}
+	secret, err := e.ReadFile("-", limit)
+	if err != nil {
+		return nil, err
+	}
+	secret, _ = bytes.CutSuffix(secret, []byte("\n"))
+	secret, _ = bytes.CutSuffix(secret, []byte("\r"))
+	return secret, nil
+}
+
 // Create opens a file for writing, replacing what it held. What may hold
 // observed data is readable by its owner only.
 func (e *Env) Create(name string) (io.WriteCloser, error) {
@@ -208,6 +228,27 @@ func (e *Env) Stat(name string) (fs.FileInfo, error) { return os.Stat(e.Path(nam
 func (e *Env) Exists(name string) bool {
 	_, err := e.Stat(name)
 	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// TotalSize adds up the files that the inputs name, as far as that is known.
+func (e *Env) TotalSize(inputs []string) uint64 {
+	var total uint64
+	for _, name := range inputs {
+		if !e.Exists(name) {
+			_, name, _ = strings.Cut(name, ":")
+		}
+		// What cannot be read here is reported by whoever reads it.
+		_ = filepath.WalkDir(e.Path(name), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return nil
+			}
+			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+				total += uint64(info.Size())
+			}
+			return nil
+		})
+	}
+	return total
 }
 
 // Empty reports whether a directory holds nothing.

@@ -92,7 +92,9 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("prepare", a.configCommand(), a.schemaCommand())
+	add("find", a.scanCommand())
+	add("ask", a.findingsCommand(), a.explainCommand(), a.credentialsCommand(), a.callsCommand())
+	add("prepare", a.checkCommand(), a.configCommand(), a.schemaCommand())
 	root.AddCommand(a.versionCommand(), a.completionCommand(root))
 	return root
 }

@@ -40,6 +40,7 @@ type settings struct {
 	host       string
 	tenant     string
 	clickhouse address
+	password   string
 	memory     size
 	color      word
 	quiet      bool
@@ -135,6 +136,8 @@ var register = []setting{
 		value: func(s *settings) pflag.Value { return (*text)(&s.tenant) }},
 	{name: "clickhouse", usage: "use this ClickHouse server instead of the embedded engine",
 		value: func(s *settings) pflag.Value { return &s.clickhouse }},
+	{name: "clickhouse-password-file", path: true, usage: "file with that server's password, if its address has none",
+		value: func(s *settings) pflag.Value { return pathText{(*text)(&s.password)} }},
 	{name: "memory", usage: "memory of the embedded engine",
 		value: func(s *settings) pflag.Value { return &s.memory }},
 	{name: "color", usage: "colour: auto is only on a terminal",
@@ -386,7 +389,7 @@ func firstLine(s string) string {
 // strangers lists the SCOPEDRIFT_ variables that no setting reads, with what
 // was likely meant.
 func strangers(env *Env) []string {
-	known := []string{"SCOPEDRIFT_ENGINE", "SCOPEDRIFT_LIBCHDB"}
+	known := []string{"SCOPEDRIFT_ENGINE", "SCOPEDRIFT_LIBCHDB", passwordVariable}
 	for i := range register {
 		known = append(known, variableOf(register[i].name))
 	}

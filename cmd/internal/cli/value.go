@@ -116,7 +116,7 @@ func formatBytes(n uint64) string {
 		bytes float64
 	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
 		if float64(n) >= unit.bytes {
-			return strconv.FormatFloat(float64(int(10*float64(n)/unit.bytes))/10, 'f', -1, 64) + unit.name
+			return strings.TrimSuffix(strconv.FormatFloat(float64(n)/unit.bytes, 'f', 1, 64), ".0") + unit.name
 		}
 	}
 	return strconv.FormatUint(n, 10) + "B"

@@ -67,10 +67,10 @@ func reports() map[string]*Report {
 		Catalogue: Catalogue{Path: "catalogue", Digest: strings.Repeat("ab", 32), Services: 3, Credentials: 9, Notes: []string{"orders.yaml: 2 paths passed over"}},
 		Coverage:  []schema.Coverage{{Service: "orders", Window: window, Known: true, Share: 0.982, Days: 31, DaysSeen: 31}},
 		Summary: Summary{
-			Calls: 12041, Repeated: 3, Credentials: CredentialCounts{12, 9, 3},
+			Calls: 12041, Repeated: 3, Credentials: CredentialCounts{9, 3, 2, 1},
 			Inputs: []Input{{Name: "edge.log", Format: "envoy", Why: "200 of 200 sampled lines have start_time", Units: 12056, Calls: 12044, Skipped: map[string]uint64{"not_json": 10, "too_long": 2}}},
 			Uses:   map[string]uint64{"exercised": 40, "beyond": 1}, Unmapped: map[string]uint64{"no route in the catalogue": 4},
-			Withheld: []string{"unused-scope about billing-job: 12 observed days, and 30 are needed"},
+			Withheld: []Withheld{{"D04", "only 12 observed days, and 30 are needed", 2, []string{"orders:admin of billing-job"}}},
 		},
 		Findings: []schema.Finding{testFinding()},
 	}
@@ -89,7 +89,7 @@ func reports() map[string]*Report {
 		"partial": {Version: "1.2.3", Partial: "interrupted after 2 of 3 inputs",
 			Catalogue: full.Catalogue, Findings: []schema.Finding{testFinding()}},
 		"hostile": {Version: "1.2.3", Findings: []schema.Finding{evil},
-			Summary: Summary{Inputs: []Input{{Name: hostile, Format: hostile, Why: hostile, Skipped: map[string]uint64{hostile: 1}}}, Notes: []string{hostile}, Withheld: []string{hostile}}},
+			Summary: Summary{Inputs: []Input{{Name: hostile, Format: hostile, Why: hostile, Skipped: map[string]uint64{hostile: 1}}}, Notes: []string{hostile}, Withheld: []Withheld{{hostile, hostile, 1, []string{hostile}}}}},
 	}
 	for _, r := range all {
 		r.Tidy()

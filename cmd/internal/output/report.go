@@ -49,16 +49,46 @@ type Summary struct {
 	Unmapped map[string]uint64 `json:"unmapped,omitempty"`
 	// Findings counts by severity.
 	Findings map[string]int `json:"findings"`
-	// Withheld says what a detection would not say, and why.
-	Withheld []string `json:"withheld,omitempty"`
-	Notes    []string `json:"notes,omitempty"`
+	// Withheld says what detections would not say, and why.
+	Withheld []Withheld `json:"withheld,omitempty"`
+	Notes    []string   `json:"notes,omitempty"`
 }
 
-// CredentialCounts splits the credentials seen.
+// CredentialCounts splits the credentials by what is known of them.
 type CredentialCounts struct {
-	Seen       int `json:"seen"`
 	Declared   int `json:"declared"`
 	Undeclared int `json:"undeclared"`
+	// Silent are declared and made no call.
+	Silent int `json:"silent"`
+	// Anonymous are callers that proved nothing, or of whom the log tells
+	// nothing.
+	Anonymous int `json:"anonymous"`
+}
+
+// Withheld is what one detection would not say, for one reason.
+type Withheld struct {
+	Code string `json:"code"`
+	// Why is a clause; Count says of how many objects, Examples names some.
+	Why      string   `json:"why"`
+	Count    int      `json:"count"`
+	Examples []string `json:"examples,omitempty"`
+}
+
+// String is the sentence for people.
+func (w Withheld) String() string {
+	text := fmt.Sprintf("%s about %s: %s", w.Code, Count(uint64(w.Count), "object"), w.Why)
+	if len(w.Examples) > 0 {
+		text += " (such as " + strings.Join(w.Examples, ", ") + ")"
+	}
+	return text
+}
+
+func withheldLines(list []Withheld) []string {
+	lines := make([]string, len(list))
+	for i := range list {
+		lines[i] = list[i].String()
+	}
+	return lines
 }
 
 // Input is one file, stream or capture read.

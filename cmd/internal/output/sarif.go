@@ -181,7 +181,7 @@ func sarifNotes(r *Report) []sarifNotification {
 	if r.Partial != "" {
 		add("error", "partial result: "+r.Partial)
 	}
-	add("warning", r.Summary.Withheld...)
+	add("warning", withheldLines(r.Summary.Withheld)...)
 	add("note", r.Catalogue.Notes...)
 	add("note", r.Summary.Notes...)
 	return notes

@@ -199,12 +199,12 @@ func (p *prose) summary(r *Report) {
 		p.label(map[bool]string{true: "read", false: ""}[i == 0], inputLine(&s.Inputs[i]))
 	}
 	c := s.Credentials
-	p.label("credentials", fmt.Sprintf("%d seen, %d declared in the catalogue, %d not", c.Seen, c.Declared, c.Undeclared))
+	p.label("credentials", credentialsLine(&c))
 	p.label("catalogue", catalogueLine(&r.Catalogue))
 	p.label("coverage", coverageLine(r.Coverage))
 	p.label("verdicts", counts(s.Uses))
 	p.list("unmapped", reasonsByCount(s.Unmapped))
-	p.list("not judged", s.Withheld)
+	p.list("not judged", withheldLines(s.Withheld))
 	p.list("note", append(slices.Clone(r.Catalogue.Notes), s.Notes...))
 }
 
@@ -221,6 +221,17 @@ func (p *prose) list(word string, lines []string) {
 			p.label("", line)
 		}
 	}
+}
+
+func credentialsLine(c *CredentialCounts) string {
+	line := fmt.Sprintf("%d seen, of which the catalogue declares %d", c.Declared+c.Undeclared, c.Declared)
+	if c.Silent > 0 {
+		line += fmt.Sprintf("; %d declared and not seen", c.Silent)
+	}
+	if c.Anonymous > 0 {
+		line += fmt.Sprintf("; %d unknown or anonymous", c.Anonymous)
+	}
+	return line
 }
 
 func (p *prose) callsLine(r *Report) string {

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scopedrift/scopedrift/cmd/internal/output"
+	"github.com/scopedrift/scopedrift/detector/rule"
+	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+// findingFilter chooses among stored findings.
+type findingFilter struct {
+	severity                            severityWord
+	detection, credential, service, tag string
+}
+
+func (a *app) findingsCommand() *cobra.Command {
+	var f findingFilter
+	c := &cobra.Command{
+		Use: "findings", Short: "list the findings of the last scan of a store", Args: cobra.NoArgs,
+		Long: `Lists the findings that the last scan with --data or --clickhouse left in the
+store, the most severe first. Filters narrow the list: all that are given must
+hold.`,
+		Example: "  scopedrift findings --data store/\n" +
+			"  scopedrift findings --data store/ --severity high --credential ci-deployer -o json\n" +
+			"  scopedrift findings --data store/ --detection unused-scope -o csv > unused.csv",
+	}
+	c.Flags().Var(&f.severity, "severity", "only this severity and above")
+	c.Flags().StringVar(&f.detection, "detection", "", "only this detection, by name or code")
+	c.Flags().StringVar(&f.credential, "credential", "", "only this credential, by catalogue name or observed id")
+	c.Flags().StringVar(&f.service, "service", "", "only this service")
+	c.Flags().StringVar(&f.tag, "framework", "", "only this framework id, such as API5:2023 or T1078.004")
+	a.settings.bind(c.Flags(), storeFlags...)
+	bindOutput(c.Flags(), "table", "text", "json", "jsonl", "csv", "sarif")
+	c.RunE = a.action(func(ctx context.Context, _ []string) error {
+		findings, err := a.storedFindings(ctx)
+		if err != nil {
+			return err
+		}
+		findings = slices.DeleteFunc(findings, func(x schema.Finding) bool { return !f.keeps(&x) })
+		return output.WriteFindings(a.env.Stdout, output.Format(a.settings.output), version(), findings, a.options(nil))
+	})
+	return c
+}
+
+func (f *findingFilter) keeps(x *schema.Finding) bool {
+	switch {
+	case f.severity.set && x.Severity < f.severity.value,
+		f.detection != "" && x.Detection != f.detection && !strings.EqualFold(x.Code, f.detection),
+		f.credential != "" && x.Credential.ID != f.credential && !slices.Contains(x.Credential.Observed, f.credential),
+		f.service != "" && x.Service != f.service,
+		f.tag != "" && !slices.Contains(x.Frameworks, f.tag):
+		return false
+	}
+	return true
+}
+
+// storedFindings opens the store, reads and closes it.
+func (a *app) storedFindings(parent context.Context) (findings []schema.Finding, err error) {
+	ctx, s, err := a.openExisting(parent)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	findings, err = clickhouse.Findings(ctx, s.conn)
+	return findings, interrupted(ctx, err)
+}
+
+// options are what the writers of findings need besides them.
+func (a *app) options(locate func(string) (string, int)) output.Options {
+	o := output.Options{Paint: a.outPaint(), Columns: a.columns(), Locate: locate}
+	for _, d := range rule.Detections() {
+		o.Detections = append(o.Detections, output.Detection{
+			Code: d.Code, Name: d.Name, Short: d.Short, Help: d.Help, Frameworks: d.Frameworks,
+		})
+	}
+	return o
+}
+
+func (a *app) explainCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "explain FINDING", Short: "say why a finding is one: sentences, then the calls",
+		Long: `Explains one finding of the last scan: what the detection means, every reason
+it fired, what would make it harmless, and the calls that prove it. FINDING is
+its id, or the beginning of one that fits no other.`,
+		Example: "  scopedrift explain --data store/ D01-3f2a9c0d11e8b7f4\n  scopedrift explain --data store/ D01-3f -o json",
+		Args:    oneArgument("explain takes one finding", "scopedrift findings lists them"),
+	}
+	a.settings.bind(c.Flags(), storeFlags...)
+	bindOutput(c.Flags(), "text", "json")
+	c.ValidArgsFunction = a.completeFindings
+	c.RunE = a.action(func(ctx context.Context, args []string) error {
+		findings, err := a.storedFindings(ctx)
+		if err != nil {
+			return err
+		}
+		f, err := pick(findings, args[0])
+		if err != nil {
+			return err
+		}
+		if a.settings.output == "json" {
+			return output.Document(a.env.Stdout, f)
+		}
+		return output.Explain(a.env.Stdout, f, a.options(nil))
+	})
+	return c
+}
+
+// pick finds one finding by the beginning of its id.
+func pick(findings []schema.Finding, id string) (*schema.Finding, error) {
+	var fit []*schema.Finding
+	var ids []string
+	for i := range findings {
+		name := string(findings[i].ID)
+		ids = append(ids, name)
+		if name == id {
+			return &findings[i], nil
+		}
+		if len(id) >= 3 && strings.HasPrefix(strings.ToLower(name), strings.ToLower(id)) {
+			fit = append(fit, &findings[i])
+		}
+	}
+	switch {
+	case len(fit) == 1:
+		return fit[0], nil
+	case len(fit) > 1:
+		return nil, usage(fmt.Sprintf("%q begins %d findings, such as %s and %s", id, len(fit), fit[0].ID, fit[1].ID), "give more of the id")
+	case len(findings) == 0:
+		return nil, usage(fmt.Sprintf("there is no finding %q: the store holds none", id), "scopedrift scan finds some")
+	}
+	hint := "scopedrift findings lists them"
+	if near := nearest(id, ids); near != "" {
+		hint = "did you mean " + near + "?"
+	}
+	return nil, usage(fmt.Sprintf("there is no finding %q in the store", id), hint)
+}
+
+// completeFindings offers the ids of stored findings to the shell.
+func (a *app) completeFindings(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 || a.settings.load(a.env, cmd.Flags()) != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	findings, err := a.storedFindings(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var words []string
+	for i := range findings {
+		words = append(words, string(findings[i].ID)+"\t"+output.Safe(findings[i].Title))
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
+}
