@@ -1,0 +1,546 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/scopedrift/scopedrift/collector"
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+// Reasons that the engine gives; the framer and the builder have theirs.
+const (
+	reasonNoFormat = "no_format"
+	reasonEmpty    = notACall + "empty"
+	reasonPartial  = notACall + "partial_line"
+	reasonStage    = notACall + "earlier_stage"
+	reasonAppLog   = notACall + "application_log"
+)
+
+// maxNesting bounds how often a unit may stand inside another.
+const maxNesting = 4
+
+// engine reads one input.
+type engine struct {
+	g      *Gateway
+	f      *format
+	in     collector.Input
+	b      *builder
+	sink   collector.Sink
+	s      *scanner
+	u      unit
+	report InputReport
+	chosen sampling
+
+	batch    *collector.Batch
+	nextUnit uint64
+	inner    [maxNesting][]byte // units inside units, without their escapes
+	partial  [2]partialLine
+	stages   stages
+	slotSeen bitset
+	special  specialSlots
+	at       frame // the unit at hand, for its dead letter
+}
+
+// partialLine is a line that a container runtime cut.
+type partialLine struct {
+	data   []byte
+	micros int64
+}
+
+// specialSlots are log fields that the engine itself looks at.
+type specialSlots struct{ time, stream, log, level, severity int }
+
+func newEngine(g *Gateway, f *format, in collector.Input, b *builder, sink collector.Sink) *engine {
+	e := &engine{
+		g: g, f: f, in: in, b: b, sink: sink, s: newScanner(f.trie), slotSeen: newBitset(f.slots + 1),
+		report: InputReport{
+			Input: in, NotACall: map[string]uint64{}, Bad: map[string]uint64{}, Formats: map[string]uint64{},
+			Missing: map[string]uint64{}, Shows: Shows{Credential: map[string]uint64{}},
+		},
+		chosen: sampling{forced: in.Format, byFormat: map[string]int{}},
+	}
+	e.u.s = e.s
+	at := func(path string) int { return slices.Index(f.slotPaths, path) }
+	e.special = specialSlots{at(dockerTimePath), at("stream"), at("log"), at("level"), at("severity")}
+	b.source, b.tenant = in.Name, f.tenantKey
+	b.ids = ids{key: g.cfg.Key, facts: b.ids.facts}
+	e.newBatch()
+	return e
+}
+
+func (e *engine) newBatch() {
+	e.batch = &collector.Batch{
+		Input: e.in, FirstUnit: e.nextUnit, Skipped: map[string]uint64{},
+		Calls: make([]schema.Call, 0, e.g.cfg.BatchSize),
+	}
+}
+
+// read reads the whole input.
+func (e *engine) read(ctx context.Context, s *stream) (*InputReport, error) {
+	fr := newFramer(s)
+	for n := 0; ; n++ {
+		if n&63 == 0 {
+			if err := ctx.Err(); err != nil {
+				return e.finish(fr), err
+			}
+		}
+		u, ok := fr.next(e.s)
+		if !ok {
+			break
+		}
+		e.one(u)
+		if len(e.batch.Calls) >= e.g.cfg.BatchSize || e.nextUnit-e.batch.FirstUnit >= 1<<16 {
+			if err := e.flush(ctx, s, false); err != nil {
+				return e.finish(fr), err
+			}
+		}
+	}
+	e.endPartial()
+	e.release()
+	err := e.flush(ctx, s, true)
+	report := e.finish(fr)
+	if err != nil {
+		return report, err
+	}
+	return report, report.unreadable(e.in.Format)
+}
+
+// flush hands the batch to the sink.
+func (e *engine) flush(ctx context.Context, s *stream, done bool) error {
+	e.batch.NextUnit, e.batch.Done = e.nextUnit, done
+	e.batch.Input.Format = e.chosen.name()
+	if err := e.sink.Put(ctx, e.batch); err != nil {
+		return fmt.Errorf("hand on calls of %s: %w", e.in.Name, err)
+	}
+	if e.g.cfg.Progress != nil {
+		e.g.cfg.Progress(e.in.Name, s.raw.n, e.in.Size, e.report.Calls)
+	}
+	// What the sink got is the sink's: batch, calls and the arena of strings.
+	e.b.texts.arena = nil
+	e.newBatch()
+	return nil
+}
+
+// one accounts for one frame: a call, no call, or unreadable.
+func (e *engine) one(u frame) {
+	e.at = u
+	e.u.begin()
+	switch u.kind {
+	case frameBlank:
+		e.skip(reasonEmpty)
+	case frameBad:
+		e.bad(u.reason)
+	case frameJSON:
+		e.json(u.data, 0)
+	case frameText:
+		e.text(u.data, 0)
+	}
+}
+
+// skip counts a unit that is no call.
+func (e *engine) skip(reason string) {
+	e.nextUnit++
+	e.report.Units++
+	e.report.NotACall[reason]++
+	e.batch.Skipped[reason]++
+}
+
+// bad counts a unit that cannot be read, and leaves a dead letter.
+func (e *engine) bad(reason string) {
+	if d := e.g.cfg.DeadLetter; d != nil {
+		digest := e.g.cfg.Key.Sum("bad", e.at.data)
+		d.Bad(e.in.Name, e.nextUnit, e.at.offset, e.at.length, reason, digest, shapeOf(e.at.data))
+	}
+	e.nextUnit++
+	e.report.Units++
+	e.report.Bad[reason]++
+	e.batch.Skipped[reason]++
+}
+
+// json reads a document whose values are in the scanner.
+func (e *engine) json(data []byte, depth int) {
+	for _, r := range e.f.json {
+		if e.u.matches(r) {
+			e.u.raw = data
+			e.call(r)
+			return
+		}
+	}
+	if depth < maxNesting && e.unwrap(depth) {
+		return
+	}
+	e.u.missing = nil
+	if e.u.text(e.special.level) != nil || e.u.text(e.special.severity) != nil {
+		e.skip(reasonAppLog)
+		return
+	}
+	e.noFormat()
+}
+
+// noFormat counts a unit that no format fits, by what the nearest one lacks.
+func (e *engine) noFormat() {
+	best, missing := 0, ""
+	for _, r := range e.f.json {
+		for i, set := range r.match {
+			found, lacks := 0, ""
+			for j, id := range set {
+				if e.s.seen.has(id) {
+					found++
+				} else if lacks == "" {
+					lacks = r.Name + " " + r.Match[i][j]
+				}
+			}
+			if found > best || missing == "" && len(e.s.vals) > 0 {
+				best, missing = found, lacks
+			}
+		}
+	}
+	if missing != "" {
+		e.report.Missing[missing]++
+	}
+	e.bad(reasonNoFormat)
+}
+
+// unwrap looks for a unit inside the document; false says that there is none.
+func (e *engine) unwrap(depth int) bool {
+	e.u.missing = nil
+	for i := range e.f.wrappers {
+		first := e.s.first[e.f.wrappers[i].slot]
+		if first == 0 {
+			continue
+		}
+		v := e.s.vals[first-1]
+		switch v.kind {
+		case kindString:
+			if len(v.raw) == 0 {
+				continue
+			}
+			e.carried(&v, e.f.wrappers[i].path, depth)
+			return true
+		case kindObject:
+			e.nested(v.raw, depth)
+			return true
+		case kindArray:
+			if e.array(v.raw, depth) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// carried reads a unit that stands in a string.
+func (e *engine) carried(v *value, path string, depth int) {
+	if micros, ok := parseTime(e.u.text(e.special.time), 0); ok {
+		e.u.frameTime = micros
+	}
+	e.inner[depth] = append(e.inner[depth][:0], v.raw...)
+	if v.escaped {
+		e.inner[depth] = unescapeJSON(e.inner[depth][:0], v.raw)
+	}
+	text := e.inner[depth]
+	if stream := e.u.text(e.special.stream); path == "log" && bytes.HasPrefix(stream, []byte("std")) {
+		line, whole := bytes.CutSuffix(text, []byte("\n"))
+		if text = e.join(line, stream[3], !whole, e.u.frameTime); text == nil {
+			return
+		}
+	}
+	appLog := e.u.text(e.special.level) != nil || e.u.text(e.special.severity) != nil
+	text = bytes.TrimSpace(text)
+	switch {
+	case len(text) == 0:
+		e.skip(reasonEmpty)
+	case text[0] == '{':
+		e.nested(text, depth)
+	case appLog && !e.fits(text):
+		e.skip(reasonAppLog)
+	default:
+		e.text(text, depth+1)
+	}
+}
+
+// nested reads an object that stands inside a unit or behind a prefix.
+func (e *engine) nested(data []byte, depth int) {
+	end := e.s.scan(data, 0)
+	switch {
+	case end == scanIncomplete:
+		e.bad(reasonTruncatedJSON)
+	case end == scanTooDeep:
+		e.bad(reasonTooDeep)
+	case end < 0 || e.s.space(end) < len(data):
+		e.bad(reasonInvalidJSON)
+	default:
+		e.json(data[:end], depth+1)
+	}
+}
+
+// array reads the units of an array inside a unit; false says that it holds
+// none.
+func (e *engine) array(data []byte, depth int) bool {
+	if string(bytes.TrimSpace(bytes.Trim(data, "[]"))) == "" {
+		e.skip(reasonEmpty)
+		return true
+	}
+	// The array is read as an input of its own: elements may fail one by one.
+	fr := newFramer(bytes.NewReader(data))
+	micros := e.u.frameTime
+	outer := e.at
+	for {
+		u, ok := fr.next(e.s)
+		if !ok {
+			break
+		}
+		e.at.data = u.data
+		e.u.begin()
+		e.u.frameTime = micros
+		switch u.kind {
+		case frameJSON:
+			e.json(u.data, depth+1)
+		case frameBad:
+			e.bad(u.reason)
+		case frameText:
+			e.text(u.data, depth+1)
+		}
+	}
+	e.at = outer
+	return true
+}
+
+// text reads a line of text.
+func (e *engine) text(line []byte, depth int) {
+	p, prefixed := linePrefix(line, e.in.Modified)
+	if !prefixed {
+		e.plain(line)
+		return
+	}
+	if p.micros != 0 {
+		e.u.frameTime = p.micros
+	}
+	rest := line[p.length:]
+	if p.cri {
+		if rest = e.join(rest, p.stream, p.partial, p.micros); rest == nil {
+			return
+		}
+	}
+	switch {
+	case len(bytes.TrimSpace(rest)) == 0:
+		e.skip(reasonEmpty)
+	case rest[0] == '{' && depth < maxNesting:
+		e.nested(rest, depth)
+	case depth < maxNesting:
+		e.text(rest, depth+1)
+	default:
+		e.plain(rest)
+	}
+}
+
+// plain reads a line without prefixes.
+func (e *engine) plain(line []byte) {
+	for _, r := range e.f.text {
+		for _, form := range r.lines {
+			if form.needsTime && e.u.frameTime == 0 || !form.match(line, e.s) {
+				continue
+			}
+			if form.notACall != "" {
+				e.skip(notACall + form.notACall)
+				return
+			}
+			e.u.raw = line
+			e.call(r)
+			return
+		}
+	}
+	if string(line) == "[]" || string(line) == "{}" {
+		e.skip(reasonEmpty)
+		return
+	}
+	e.s.reset()
+	e.noFormat()
+}
+
+// fits reports whether some form reads the line.
+func (e *engine) fits(line []byte) bool {
+	for _, r := range e.f.text {
+		for _, form := range r.lines {
+			if form.match(line, e.s) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// join puts a line together that a container runtime cut; nil says that more
+// follows.
+func (e *engine) join(line []byte, stream byte, partial bool, micros int64) []byte {
+	p := &e.partial[stream&1] // stdout and stderr differ in it
+	if stream == 'e' {
+		p = &e.partial[1]
+	} else {
+		p = &e.partial[0]
+	}
+	if !partial && len(p.data) == 0 {
+		return line
+	}
+	if len(p.data) == 0 {
+		p.micros = micros
+	}
+	if len(p.data)+len(line) > maxDocument {
+		p.data = p.data[:0]
+		e.bad(reasonTooLong)
+		return nil
+	}
+	p.data = append(p.data, line...)
+	if partial {
+		e.skip(reasonPartial)
+		return nil
+	}
+	whole := p.data
+	p.data = p.data[:0]
+	e.u.frameTime = p.micros
+	return whole
+}
+
+// endPartial counts a cut line whose end never came.
+func (e *engine) endPartial() {
+	for i := range e.partial {
+		if data := e.partial[i].data; len(data) > 0 {
+			e.at = frame{kind: frameBad, data: data, length: int64(len(data))}
+			e.bad(reasonTruncatedInput)
+		}
+	}
+}
+
+// call makes a call of a recognised unit.
+func (e *engine) call(r *reader) {
+	e.report.Formats[r.Name]++
+	e.chosen.add(r, e.s)
+	for i := range e.s.vals {
+		if v := &e.s.vals[i]; !e.u.isMissing(v) {
+			e.slotSeen.set(int(v.slot))
+		}
+	}
+	n := len(e.batch.Calls)
+	e.batch.Calls = append(e.batch.Calls, schema.Call{})
+	c := &e.batch.Calls[n]
+	if reason := e.b.build(r, &e.u, c); reason != "" {
+		e.batch.Calls = e.batch.Calls[:n]
+		if strings.HasPrefix(reason, notACall) {
+			e.skip(reason)
+		} else {
+			e.bad(reason)
+		}
+		return
+	}
+	if r.stage >= 0 && !e.stages.take(r, &e.u, c) {
+		e.batch.Calls = e.batch.Calls[:n]
+		e.settle()
+		return
+	}
+	e.settle()
+	e.nextUnit++
+	e.report.Units++
+	e.count(c)
+}
+
+// count adds a call to the report.
+func (e *engine) count(c *schema.Call) {
+	r := &e.report
+	r.Calls++
+	r.Shows.Time++
+	r.Shows.Credential[c.Credential.Kind.String()]++
+	add := func(n *uint64, yes bool) {
+		if yes {
+			*n++
+		}
+	}
+	add(&r.Shows.Operation, c.Operation != "" || c.Method != "" && c.Path != "")
+	add(&r.Shows.Scopes, c.Scopes != nil)
+	add(&r.Shows.Decision, c.Decision != schema.DecisionUnknown)
+	add(&r.Shows.Tenant, c.Tenant != "")
+	add(&r.Shows.Client, c.ClientAddress.IsValid())
+	add(&r.Shows.Workload, c.Workload != "")
+}
+
+// finish completes the report.
+func (e *engine) finish(fr *framer) *InputReport {
+	r := &e.report
+	r.Bytes = fr.base + int64(fr.pos)
+	if fr.err != nil {
+		r.Cut = fr.err.Error()
+	}
+	r.Chosen = e.chosen.words(fr.wraps)
+	r.Input.Format = e.chosen.name()
+	for _, name := range slices.Sorted(maps.Keys(r.Formats)) {
+		for _, reader := range e.f.presets {
+			if reader.Name == name {
+				r.Fields = append(r.Fields, e.fieldsOf(reader)...)
+			}
+		}
+	}
+	return r
+}
+
+// fieldsOf reports which of a format's fields the log has.
+func (e *engine) fieldsOf(r *reader) []FieldReport {
+	var fields []FieldReport
+	for id := range r.fields {
+		f := &r.fields[id]
+		if len(f.sources) == 0 {
+			continue
+		}
+		word := ""
+		if id < len(callFields) {
+			word = callFields[id]
+		}
+		if word == "" {
+			word = credentialFields[id]
+		}
+		one := FieldReport{Format: r.Name, Field: word, Hint: r.Hints[word]}
+		note := func(slot int) {
+			one.In = append(one.In, e.f.slotPaths[slot])
+			one.Seen = one.Seen || e.slotSeen.has(slot)
+		}
+		for _, s := range f.sources {
+			if s.slot >= 0 {
+				note(s.slot)
+			}
+			for _, part := range s.composed {
+				for _, p := range part.places {
+					note(p.slot)
+				}
+			}
+		}
+		fields = append(fields, one)
+	}
+	return fields
+}
+
+// settle counts the units whose call a later stage replaced.
+func (e *engine) settle() {
+	for ; e.stages.superseded > 0; e.stages.superseded-- {
+		e.skip(reasonStage)
+	}
+}
+
+// release hands on the calls that waited for a stage that never came.
+func (e *engine) release() {
+	e.settle()
+	for _, id := range e.stages.order {
+		c, waits := e.stages.held[id]
+		if !waits {
+			continue
+		}
+		delete(e.stages.held, id)
+		e.batch.Calls = append(e.batch.Calls, c)
+		e.nextUnit++
+		e.report.Units++
+		e.count(&c)
+	}
+	e.stages.order = nil
+}
