@@ -109,7 +109,7 @@ func reread(t *testing.T, data []byte) published {
 	t.Helper()
 	type security = []map[string][]string
 	var document struct {
-		Security *security                            `json:"security" yaml:"security"`
+		Security *security                             `json:"security" yaml:"security"`
 		Paths    map[string]map[string]json.RawMessage `json:"paths" yaml:"-"`
 	}
 	if !json.Valid(data) {

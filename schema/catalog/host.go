@@ -157,9 +157,7 @@ func (c *Catalog) Route(host, method, path string) (Route, bool) {
 // it is the first of the catalogue.
 func (c *Catalog) ServiceForHost(host, path string) *Service {
 	if path == "" {
-		if h := c.hosts.single(host); h != nil {
-			return h
-		}
+		return c.hosts.single(host)
 	}
 	site, _ := c.hosts.find(host, pathOnly(path))
 	if site == nil {

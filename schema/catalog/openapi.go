@@ -103,7 +103,7 @@ func (r *specReader) servers() (hosts []string, base string) {
 			if strings.ContainsAny(host, "{}/") || !validHost(host) {
 				r.note(r.doc.get("host").line, fmt.Sprintf("host %q is no host name", host))
 			} else {
-				hosts = []string{host}
+				hosts = []string{hostName(host)}
 			}
 		}
 		return hosts, cleanBase(r.doc.textOf("basePath"))
@@ -130,6 +130,8 @@ func (r *specReader) servers() (hosts []string, base string) {
 			continue
 		}
 		if pattern, ok := serverHost(host); ok {
+			// Logs mostly leave a default port out; without one both match.
+			pattern = hostName(pattern)
 			if !slices.Contains(hosts, pattern) {
 				hosts = append(hosts, pattern)
 			}
