@@ -110,8 +110,8 @@ func BenchmarkInsert(b *testing.B) {
 				ddl = append(ddl, names[i]+" "+types[i])
 				known[i] = ch.ColumnNameAndType{Name: names[i], Type: types[i]}
 			}
-			exec(b, conn, "DROP TABLE IF EXISTS wide SYNC")
-			exec(b, conn, "CREATE TABLE wide ("+strings.Join(ddl, ", ")+") ENGINE = MergeTree ORDER BY (lc0, time) SETTINGS non_replicated_deduplication_window = 1000")
+			execute(b, conn, "DROP TABLE IF EXISTS wide SYNC")
+			execute(b, conn, "CREATE TABLE wide ("+strings.Join(ddl, ", ")+") ENGINE = MergeTree ORDER BY (lc0, time) SETTINGS non_replicated_deduplication_window = 1000")
 			before := cpuTime(b, e.PID())
 			b.ResetTimer()
 			for n := range b.N {

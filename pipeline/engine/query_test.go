@@ -27,7 +27,7 @@ func shared(t *testing.T) driver.Conn {
 	return enginetest.Open(t)
 }
 
-func exec(t testing.TB, conn driver.Conn, sql string, args ...any) {
+func execute(t testing.TB, conn driver.Conn, sql string, args ...any) {
 	t.Helper()
 	if err := conn.Exec(context.Background(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
@@ -46,7 +46,7 @@ func one[T any](t testing.TB, conn driver.Conn, sql string, args ...any) T {
 func TestTypesRoundTrip(t *testing.T) {
 	conn := shared(t)
 	ctx := context.Background()
-	exec(t, conn, `CREATE TABLE types (
+	execute(t, conn, `CREATE TABLE types (
 		s String, lc LowCardinality(String), id FixedString(16), ts DateTime64(6), day Date,
 		list Array(LowCardinality(String)), ip IPv6, e Enum8('allowed' = 1, 'denied' = -2),
 		u8 UInt8, u16 UInt16, u32 UInt32, u64 UInt64, i64 Int64, f Float64, b Bool,
@@ -154,10 +154,10 @@ func TestParameters(t *testing.T) {
 	if got := one[string](t, conn, "SELECT ?", "it's ; here -- too"); got != "it's ; here -- too" {
 		t.Errorf("bound = %q", got)
 	}
-	exec(t, conn, "CREATE TABLE p (x String) ENGINE = MergeTree ORDER BY x")
-	exec(t, conn, "INSERT INTO p VALUES ('a'), ('b; c')")
-	exec(t, conn, "INSERT INTO p SELECT {x:String}", ch.Named("x", hostile))
-	exec(t, conn, "ALTER TABLE p DELETE WHERE x = {x:String} SETTINGS mutations_sync = 1", ch.Named("x", "a"))
+	execute(t, conn, "CREATE TABLE p (x String) ENGINE = MergeTree ORDER BY x")
+	execute(t, conn, "INSERT INTO p VALUES ('a'), ('b; c')")
+	execute(t, conn, "INSERT INTO p SELECT {x:String}", ch.Named("x", hostile))
+	execute(t, conn, "ALTER TABLE p DELETE WHERE x = {x:String} SETTINGS mutations_sync = 1", ch.Named("x", "a"))
 	if got := one[uint64](t, conn, "SELECT count() FROM p WHERE x IN ({x:String}, 'b; c')", ch.Named("x", hostile)); got != 2 {
 		t.Errorf("count = %d, want 2", got)
 	}
@@ -180,11 +180,11 @@ func TestSettingsDoNotLeak(t *testing.T) {
 			t.Fatalf("round %d: max_block_size = %s, final = %s, want %s", i, v, f, want)
 		}
 	}
-	exec(t, conn, "SET max_block_size = 99") // ends with its request
+	execute(t, conn, "SET max_block_size = 99") // ends with its request
 	if v := one[string](t, conn, "SELECT toString(getSetting('max_block_size'))"); v != "65409" {
 		t.Errorf("max_block_size = %s after a SET of another request", v)
 	}
-	exec(t, conn, "CREATE TEMPORARY TABLE tmp (x UInt8)")
+	execute(t, conn, "CREATE TEMPORARY TABLE tmp (x UInt8)")
 	if err := conn.Exec(context.Background(), "SELECT * FROM tmp"); err == nil {
 		t.Error("a temporary table of another request is visible")
 	}
@@ -253,7 +253,7 @@ func TestLargeAnswer(t *testing.T) {
 
 func TestConcurrent(t *testing.T) {
 	conn := shared(t)
-	exec(t, conn, "CREATE TABLE c (w UInt32, n UInt32) ENGINE = MergeTree ORDER BY w")
+	execute(t, conn, "CREATE TABLE c (w UInt32, n UInt32) ENGINE = MergeTree ORDER BY w")
 	var wg sync.WaitGroup
 	errs := make(chan error, 64)
 	for w := range 8 {
@@ -318,7 +318,7 @@ func TestExceptions(t *testing.T) {
 		}
 	})
 	t.Run("in an insert", func(t *testing.T) {
-		exec(t, conn, "CREATE TABLE checked (n UInt64, CONSTRAINT small CHECK n < 100) ENGINE = MergeTree ORDER BY n")
+		execute(t, conn, "CREATE TABLE checked (n UInt64, CONSTRAINT small CHECK n < 100) ENGINE = MergeTree ORDER BY n")
 		batch, err := conn.PrepareBatch(ctx, "INSERT INTO checked")
 		if err != nil {
 			t.Fatal(err)
@@ -334,9 +334,9 @@ func TestExceptions(t *testing.T) {
 		}
 	})
 	t.Run("in a view of an insert", func(t *testing.T) {
-		exec(t, conn, "CREATE TABLE src (n UInt64) ENGINE = MergeTree ORDER BY n")
-		exec(t, conn, "CREATE TABLE dst (n UInt64) ENGINE = MergeTree ORDER BY n")
-		exec(t, conn, "CREATE MATERIALIZED VIEW mv TO dst AS SELECT n + throwIf(n = 5) AS n FROM src")
+		execute(t, conn, "CREATE TABLE src (n UInt64) ENGINE = MergeTree ORDER BY n")
+		execute(t, conn, "CREATE TABLE dst (n UInt64) ENGINE = MergeTree ORDER BY n")
+		execute(t, conn, "CREATE MATERIALIZED VIEW mv TO dst AS SELECT n + throwIf(n = 5) AS n FROM src")
 		err := conn.Exec(ctx, "INSERT INTO src SELECT number FROM numbers(10)")
 		wantCode(t, err, 395)
 	})
@@ -362,7 +362,7 @@ func TestMemoryCap(t *testing.T) {
 
 func TestDiskFull(t *testing.T) {
 	conn := shared(t)
-	exec(t, conn, "CREATE TABLE full (n UInt64) ENGINE = MergeTree ORDER BY n SETTINGS min_free_disk_bytes_to_perform_insert = 1152921504606846976")
+	execute(t, conn, "CREATE TABLE full (n UInt64) ENGINE = MergeTree ORDER BY n SETTINGS min_free_disk_bytes_to_perform_insert = 1152921504606846976")
 	err := clickhouse.Explain(conn.Exec(context.Background(), "INSERT INTO full VALUES (1)"))
 	if !clickhouse.IsKind(err, clickhouse.DiskFull) {
 		t.Errorf("error = %v", err)
@@ -378,7 +378,7 @@ func running(t *testing.T, conn driver.Conn, like string) uint64 {
 
 func TestCancel(t *testing.T) {
 	conn := shared(t)
-	exec(t, conn, "CREATE TABLE slow (n UInt64) ENGINE = MergeTree ORDER BY n")
+	execute(t, conn, "CREATE TABLE slow (n UInt64) ENGINE = MergeTree ORDER BY n")
 	for _, sql := range []string{
 		"SELECT max(sipHash64(number)) FROM numbers(1000000000000)",
 		"SELECT number FROM numbers(1000000000000) WHERE NOT ignore(sipHash64(number))",
@@ -444,9 +444,9 @@ func TestDeduplicationThroughViews(t *testing.T) {
 	}
 	e := enginetest.Start(t, engine.Config{Dir: dir})
 	conn := enginetest.Connect(t, e)
-	exec(t, conn, "CREATE TABLE raw (cred LowCardinality(String), n UInt64) ENGINE = MergeTree ORDER BY cred SETTINGS non_replicated_deduplication_window = 1000")
-	exec(t, conn, "CREATE TABLE rollup (cred LowCardinality(String), calls SimpleAggregateFunction(sum, UInt64)) ENGINE = AggregatingMergeTree ORDER BY cred SETTINGS non_replicated_deduplication_window = 1000")
-	exec(t, conn, "CREATE MATERIALIZED VIEW feed TO rollup AS SELECT cred, count() AS calls FROM raw GROUP BY cred")
+	execute(t, conn, "CREATE TABLE raw (cred LowCardinality(String), n UInt64) ENGINE = MergeTree ORDER BY cred SETTINGS non_replicated_deduplication_window = 1000")
+	execute(t, conn, "CREATE TABLE rollup (cred LowCardinality(String), calls SimpleAggregateFunction(sum, UInt64)) ENGINE = AggregatingMergeTree ORDER BY cred SETTINGS non_replicated_deduplication_window = 1000")
+	execute(t, conn, "CREATE MATERIALIZED VIEW feed TO rollup AS SELECT cred, count() AS calls FROM raw GROUP BY cred")
 	insert(conn, "t1", 300_000)
 	insert(conn, "t1", 300_000)
 	check(conn, 300_000)
