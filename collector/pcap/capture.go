@@ -275,6 +275,9 @@ func (r *run) put(ctx context.Context, done bool) error {
 // finish closes the books.
 func (r *run) finish() Stats {
 	r.countLink()
+	if r.decoder.parts.close(); r.decoder.parts.incomplete > 0 {
+		r.stats.Dropped[dropFragments] = r.decoder.parts.incomplete
+	}
 	for q, n := range r.builder.qualities {
 		if n > 0 {
 			r.stats.Calls[schema.Quality(q).String()] = n

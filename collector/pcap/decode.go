@@ -44,9 +44,12 @@ type packet struct {
 // Reasons why a packet carries no TCP segment for us. They are keys of
 // Stats.Skipped and of a batch's Skipped.
 const (
-	reasonNotIP     = "not_ip"
-	reasonNotTCP    = "not_tcp"
+	reasonNotIP  = "not_ip"
+	reasonNotTCP = "not_tcp"
+	// reasonFragment is a part of an IPv4 datagram that waits for the others;
+	// the one that completes it counts as a packet. Of IPv6 none is read.
 	reasonFragment  = "ip_fragment"
+	reasonFragment6 = "ipv6_fragment"
 	reasonLink      = "link_type_unknown"
 	reasonEncrypted = "wireless_encrypted"
 	reasonMalformed = "malformed_packet"
@@ -87,6 +90,7 @@ type decoder struct {
 	geneve geneveLayer
 	gre    layers.GRE
 	erspan layers.ERSPANII
+	parts  defragmenter
 
 	fromEthernet, fromVLAN, fromIP4, fromIP6 *gopacket.DecodingLayerParser
 
@@ -136,6 +140,20 @@ func (d *decoder) decode(rec *record, p *packet) string {
 	default:
 		return reasonNotIP
 	}
+	reason = d.layers(parser, data, rec, p)
+	// A tunnel may be in parts and hold parts again.
+	for depth := 0; reason == reasonFragment && depth < 4; depth++ {
+		whole := d.parts.add(d.ip4.Contents, d.ip4.Payload, rec.nanos)
+		if whole == nil {
+			break
+		}
+		reason = d.layers(d.fromIP4, whole, rec, p)
+	}
+	return reason
+}
+
+// layers decodes data, which begins with the parser's first layer.
+func (d *decoder) layers(parser *gopacket.DecodingLayerParser, data []byte, rec *record, p *packet) string {
 	d.found = d.found[:0]
 	if err := parser.DecodeLayers(data, &d.found); err != nil {
 		if isPanic(err) {
@@ -205,7 +223,7 @@ func (d *decoder) notTCP(last gopacket.LayerType) string {
 		}
 	case layers.LayerTypeIPv6:
 		if d.ip6.NextHeader == layers.IPProtocolIPv6Fragment {
-			return reasonFragment
+			return reasonFragment6
 		}
 	case layers.LayerTypeEthernet, layers.LayerTypeDot1Q, layers.LayerTypeGRE:
 		return reasonNotIP

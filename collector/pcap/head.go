@@ -84,17 +84,21 @@ func requestFit(b []byte, strict bool) fit {
 		}
 		return fitNo
 	}
-	if n == 0 || b[min(n, len(b)-1)] != ' ' || strict && !knownMethod(b[:n], false) {
+	if n == 0 || n > maxMethod || b[n] != ' ' {
 		return fitNo
 	}
-	if n+1 < len(b) && (b[n+1] <= ' ' || b[n+1] >= 0x7f) {
+	known := knownMethod(b[:n], false)
+	if !known && (strict || !upper(b[:n])) {
 		return fitNo
+	}
+	if n+1 < len(b) {
+		c := b[n+1]
+		if c <= ' ' || c >= 0x7f || !known && c != '/' && c != 'h' && c != '*' {
+			return fitNo
+		}
 	}
 	end := bytes.IndexByte(b, '\n')
 	if end < 0 {
-		if len(b) > n+1 && !knownMethod(b[:n], false) && b[n+1] != '/' && b[n+1] != 'h' && b[n+1] != '*' {
-			return fitNo
-		}
 		return fitSoFar
 	}
 	var h head
@@ -122,6 +126,9 @@ func knownMethod(b []byte, prefix bool) bool {
 	return false
 }
 
+// maxStatusLine is the longest status line that is believed.
+const maxStatusLine = 1024
+
 var versionPrefix = []byte("HTTP/1.")
 
 // answerFit is requestFit for answers.
@@ -130,10 +137,10 @@ func answerFit(b []byte) fit {
 		return fitNo
 	}
 	end := bytes.IndexByte(b, '\n')
+	if end > maxStatusLine || end < 0 && len(b) > maxStatusLine {
+		return fitNo
+	}
 	if end < 0 {
-		if len(b) > 1024 {
-			return fitNo
-		}
 		return fitSoFar
 	}
 	var h head

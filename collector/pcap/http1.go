@@ -151,6 +151,12 @@ func (h *http1) more(r *messageReader, isRequest bool, c chunk) (protocol, int) 
 		}
 	}
 	end := headEnd(whole, r.scanned)
+	if kept > 0 && bytes.IndexByte(r.head[:kept], '\n') < 0 {
+		// The first line has grown: is it still one?
+		if isRequest && requestFit(r.head, false) == fitNo || !isRequest && answerFit(r.head) == fitNo {
+			return h.noMessage(r, isRequest, c)
+		}
+	}
 	if end < 0 {
 		r.scanned = max(0, len(whole)-3)
 		if len(whole) > h.out.limits.HeadBytes {
@@ -159,11 +165,6 @@ func (h *http1) more(r *messageReader, isRequest bool, c chunk) (protocol, int) 
 		}
 		if kept == 0 {
 			h.grow(r, whole)
-		} else if bytes.IndexByte(r.head, '\n') < 0 || bytes.IndexByte(r.head[:kept], '\n') < 0 {
-			// The first line has grown: is it still one?
-			if isRequest && requestFit(r.head, false) == fitNo || !isRequest && answerFit(r.head) == fitNo {
-				return h.noMessage(r, isRequest, c)
-			}
 		}
 		return nil, len(c.data)
 	}
@@ -176,10 +177,15 @@ func (h *http1) more(r *messageReader, isRequest bool, c chunk) (protocol, int) 
 // noMessage is what to do with bytes that begin no message: at the very start
 // the connection speaks something else, later the border is lost.
 func (h *http1) noMessage(r *messageReader, isRequest bool, c chunk) (protocol, int) {
+	preface := isRequest && bytes.HasPrefix(r.head, http2Preface[:14])
 	h.shrink(r)
 	if !h.request.started && !h.answer.started {
 		h.out.stats.Protocols[speaksHTTP1]--
 		s := newSniffer(h.conn, h.out)
+		if preface {
+			return s.settle(speaksHTTP2), 0
+		}
+		s.holes[0] = h.hadGap
 		if s.searching = h.conn.midstream() || h.hadGap; !s.searching {
 			return s.settle(speaksOther), 0
 		}

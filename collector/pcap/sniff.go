@@ -42,6 +42,8 @@ type sniffer struct {
 	// budget is how many bytes it looks at before it gives up.
 	budget int
 	passed uint64 // segments with nothing known in them
+	// holes are the directions that lost bytes.
+	holes [2]bool
 }
 
 // The bytes to look at before a connection is given up.
@@ -62,6 +64,7 @@ var (
 
 func (s *sniffer) data(from side, c chunk) (protocol, chunk) {
 	b := c.data
+	skipped := 0 // empty lines before the first message
 	// Until it is joined, a connection may begin anywhere.
 	searching := s.searching || s.conn.midstream()
 	switch {
@@ -69,21 +72,25 @@ func (s *sniffer) data(from side, c chunk) (protocol, chunk) {
 		return s.pass(c)
 	case len(b) >= 8 && bytes.HasPrefix(http2Preface, b[:min(len(b), len(http2Preface))]):
 		return s.settle(speaksHTTP2), c
-	case isTLS(b):
+	case isTLS(b) && s.passed < 8:
 		s.out.stats.Protocols[speaksTLS]++
 		return &tlsReader{stats: s.out.stats}, c
 	}
-	if n := proxyHeader(b); n > 0 {
+	n := proxyHeader(b)
+	for n == 0 && !searching && skipped < len(b) && (b[skipped] == '\r' || b[skipped] == '\n') {
+		skipped++
+	}
+	if n += skipped; n > 0 {
 		c.data, c.seq, c.start = b[n:], c.seq+uint32(n), true
 		return s, c
 	}
 	if f := requestFit(b, searching); f == fitYes || f == fitSoFar && (!searching || len(b) > 8) {
 		if !s.conn.clientKnown || s.conn.client == from {
-			return newHTTP1(s.conn, s.out, from), c
+			return s.http1(from), c
 		}
 	}
-	if f := answerFit(b); f != fitNo && len(b) >= 5 && (!s.conn.clientKnown || s.conn.client != from) {
-		return newHTTP1(s.conn, s.out, from.other()), c
+	if f := answerFit(b); f != fitNo && (s.conn.clientKnown && s.conn.client != from || !s.conn.clientKnown && len(b) >= 5) {
+		return s.http1(from.other()), c
 	}
 	if searching {
 		return s.pass(c)
@@ -94,6 +101,16 @@ func (s *sniffer) data(from side, c chunk) (protocol, chunk) {
 		return s.pass(c)
 	}
 	return s.settle(speaksOther), c
+}
+
+// http1 begins to read messages. What was lost before may have been some.
+func (s *sniffer) http1(client side) *http1 {
+	h := newHTTP1(s.conn, s.out, client)
+	if s.holes[0] || s.holes[1] {
+		h.broken, h.hadGap = true, true
+		h.requestHole, h.answersLost = s.holes[client], s.holes[client.other()]
+	}
+	return h
 }
 
 // pass leaves a segment unread and goes on looking.
@@ -119,8 +136,8 @@ func (s *sniffer) count(name string) {
 	}
 }
 
-func (s *sniffer) gap(side, uint32, uint32) { s.searching = true }
-func (s *sniffer) end(side, int64)          {}
+func (s *sniffer) gap(from side, _, _ uint32) { s.searching, s.holes[from] = true, true }
+func (s *sniffer) end(side, int64)            {}
 func (s *sniffer) close() {
 	if s.passed > 0 {
 		s.count(speaksOther)

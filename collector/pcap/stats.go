@@ -11,6 +11,7 @@ const (
 	dropIdle        = "connection_idle"
 	dropPending     = "too_many_unanswered"
 	dropHead        = "head_too_long"
+	dropFragments   = "fragments_without_the_rest"
 	dropTruncated   = "head_cut_before_its_first_line"
 )
 

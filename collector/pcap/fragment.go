@@ -1,0 +1,140 @@
+package pcap
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// The bounds of what is kept of fragmented IPv4 datagrams.
+const (
+	maxDatagrams     = 256
+	maxDatagramParts = 128
+	// fragmentPatience is how long a datagram waits for its parts, in
+	// nanoseconds of the capture's clock (RFC 1122 §3.3.2 says 60 to 120 s).
+	fragmentPatience = int64(60e9)
+)
+
+// datagramKey is what RFC 791 says the parts of a datagram have in common.
+type datagramKey struct {
+	src, dst [4]byte
+	id       uint16
+	protocol uint8
+}
+
+type fragment struct {
+	offset int
+	data   []byte
+}
+
+// datagram is an IPv4 datagram in parts, in order and without overlap.
+type datagram struct {
+	header []byte // of the first part
+	parts  []fragment
+	size   int // of the whole payload, 0 while the last part is missing
+	nanos  int64
+	number uint64 // of arrival, to drop the oldest
+}
+
+// defragmenter puts IPv4 datagrams together again. Where parts overlap, the
+// first one wins.
+type defragmenter struct {
+	datagrams map[datagramKey]*datagram
+	arrivals  uint64
+	// incomplete counts the parts of datagrams that never became whole.
+	incomplete uint64
+}
+
+// add takes a part and returns the whole datagram once it is complete.
+func (f *defragmenter) add(header, payload []byte, nanos int64) []byte {
+	if len(header) < 20 || len(payload) == 0 {
+		f.incomplete++
+		return nil
+	}
+	field := binary.BigEndian.Uint16(header[6:])
+	offset, more := int(field&0x1fff)*8, field&0x2000 != 0
+	if offset+len(payload) > 65535 || more && len(payload)%8 != 0 {
+		f.incomplete++
+		return nil
+	}
+	key := datagramKey{[4]byte(header[12:16]), [4]byte(header[16:20]), binary.BigEndian.Uint16(header[4:]), header[9]}
+	d := f.datagrams[key]
+	if d != nil && nanos-d.nanos > fragmentPatience {
+		f.forget(key, d)
+		d = nil
+	}
+	if d == nil {
+		d = f.begin(key, nanos)
+	}
+	if offset == 0 && d.header == nil {
+		d.header = slices.Clone(header)
+	}
+	if !more && d.size == 0 {
+		d.size = offset + len(payload)
+	}
+	at, _ := slices.BinarySearchFunc(d.parts, offset, func(p fragment, o int) int { return p.offset - o })
+	overlaps := at < len(d.parts) && d.parts[at].offset < offset+len(payload) ||
+		at > 0 && d.parts[at-1].offset+len(d.parts[at-1].data) > offset
+	if overlaps || len(d.parts) >= maxDatagramParts {
+		f.incomplete++
+		return nil
+	}
+	d.parts = slices.Insert(d.parts, at, fragment{offset, slices.Clone(payload)})
+	return f.whole(key, d)
+}
+
+func (f *defragmenter) begin(key datagramKey, nanos int64) *datagram {
+	if f.datagrams == nil {
+		f.datagrams = map[datagramKey]*datagram{}
+	}
+	if len(f.datagrams) >= maxDatagrams {
+		var oldest datagramKey
+		first := f.arrivals + 1
+		for k, d := range f.datagrams {
+			if d.number < first {
+				oldest, first = k, d.number
+			}
+		}
+		f.forget(oldest, f.datagrams[oldest])
+	}
+	f.arrivals++
+	d := &datagram{nanos: nanos, number: f.arrivals}
+	f.datagrams[key] = d
+	return d
+}
+
+func (f *defragmenter) forget(key datagramKey, d *datagram) {
+	f.incomplete += uint64(len(d.parts))
+	delete(f.datagrams, key)
+}
+
+// whole returns the datagram if no part is missing.
+func (f *defragmenter) whole(key datagramKey, d *datagram) []byte {
+	if d.header == nil || d.size == 0 {
+		return nil
+	}
+	next := 0
+	for _, p := range d.parts {
+		if p.offset != next {
+			return nil
+		}
+		next += len(p.data)
+	}
+	if next != d.size || len(d.header)+d.size > 65535 {
+		return nil
+	}
+	out := slices.Clone(d.header)
+	for _, p := range d.parts {
+		out = append(out, p.data...)
+	}
+	binary.BigEndian.PutUint16(out[2:], uint16(len(out)))
+	binary.BigEndian.PutUint16(out[6:], 0)
+	delete(f.datagrams, key)
+	return out
+}
+
+// close counts what is still incomplete.
+func (f *defragmenter) close() {
+	for key, d := range f.datagrams {
+		f.forget(key, d)
+	}
+}
