@@ -64,13 +64,15 @@ func hasPrefixFold(b []byte, word string) bool {
 	return len(b) >= len(word) && equalFold(b[:len(word)], word)
 }
 
-// isUUID reports whether b is a UUID in its written form, 36 characters.
+// isUUID reports whether b has the written form of a UUID, 36 characters in
+// groups of 8, 4, 4, 4 and 12. Letters beyond f are let pass: published examples
+// mask UUIDs with words.
 func isUUID(b []byte) bool {
 	if len(b) != 36 || b[8] != '-' || b[13] != '-' || b[18] != '-' || b[23] != '-' {
 		return false
 	}
 	for i, c := range b {
-		if c != '-' && !isHex(c) || c == '-' && i != 8 && i != 13 && i != 18 && i != 23 {
+		if class[c]&isAlnum == 0 && i != 8 && i != 13 && i != 18 && i != 23 {
 			return false
 		}
 	}

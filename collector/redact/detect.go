@@ -27,6 +27,9 @@ type finder struct {
 	decoded
 	mode  mode
 	spans []span
+	// covered is where the latest named value ends: what stands inside it
+	// needs no second look. It also keeps the work linear.
+	covered int
 }
 
 func (f *finder) add(start, end int, r rule) {
@@ -70,15 +73,20 @@ func (f *finder) findPEM() {
 // findSigns looks at each character that can stand between a name, or a
 // scheme, and a secret.
 func (f *finder) findSigns() {
+	f.covered = 0
 	for i, c := range f.text {
 		switch c {
 		case '=', ':':
-			f.pair(i)
+			if i >= f.covered {
+				f.pair(i)
+			}
 			if c == ':' && i+2 < len(f.text) && f.text[i+1] == '/' {
 				f.userInfo(i + 1)
 			}
 		case ' ', '\t', '+':
-			f.scheme(i)
+			if i >= f.covered {
+				f.scheme(i)
+			}
 		case '@':
 			f.bareUserInfo(i)
 		case '/':
@@ -113,6 +121,13 @@ func (f *finder) pair(sign int) {
 	if start == len(f.text) {
 		return
 	}
+	if f.text[start] == '{' && !bytes.HasPrefix(f.text[start:], pathMark) {
+		return // an object: its own names tell
+	}
+	if f.text[start] == '[' && !bytes.HasPrefix(f.text[start:], textMark) && start+1 < len(f.text) {
+		f.list(start + 1)
+		return
+	}
 	quote := f.text[start] == '"' || f.text[start] == '\'' || f.text[start] == '`'
 	tight := f.text[sign] == ':' && !quoted && !quote && start == sign+1
 	if tight && (f.mode == modeName || f.text[start] == '/' || f.text[start] == ':') {
@@ -136,6 +151,20 @@ func (f *finder) pair(sign int) {
 		return
 	}
 	f.add(start, end, rulePair)
+	f.covered = end
+}
+
+// list takes the quoted values of a JSON list that starts at start.
+func (f *finder) list(start int) {
+	for i := start; i < len(f.text) && f.text[i] != ']'; i++ {
+		if f.text[i] != '"' {
+			continue
+		}
+		end := f.closing(i + 1)
+		f.add(i+1, end, rulePair)
+		i = end
+		f.covered = end
+	}
 }
 
 // nameBefore returns the name that ends before a sign, and whether it stands
@@ -269,7 +298,8 @@ func (f *finder) scheme(space int) {
 	switch known {
 	case "digest", "hawk", "oauth", "signature":
 		if bytes.IndexByte(value, '=') > 0 {
-			f.add(from, f.lineEndQuoted(from), ruleScheme)
+			f.covered = f.lineEndQuoted(from)
+			f.add(from, f.covered, ruleScheme)
 		}
 		return
 	case "bearer", "dpop":
@@ -286,6 +316,7 @@ func (f *finder) scheme(space int) {
 		}
 	}
 	f.add(from, end, ruleScheme)
+	f.covered = max(f.covered, end)
 }
 
 // schemeBefore returns the scheme whose name ends at i, or "".
@@ -430,7 +461,11 @@ func (f *finder) bareUserInfo(at int) {
 			colon = i
 		}
 	}
-	if colon <= 0 || at+1 == len(f.text) || class[f.text[at+1]]&isAlnum == 0 && f.text[at+1] != '[' {
+	head := colon
+	for head > 0 && class[f.text[head-1]]&isAlnum != 0 {
+		head--
+	}
+	if colon <= 0 || memberKinds[string(bytes.ToLower(f.text[max(head, colon-20):max(colon, 0)]))] || at+1 == len(f.text) || class[f.text[at+1]]&isAlnum == 0 && f.text[at+1] != '[' {
 		return
 	}
 	password := f.text[colon+1 : at]
@@ -443,6 +478,14 @@ func (f *finder) bareUserInfo(at int) {
 			return
 		}
 	}
+}
+
+// memberKinds are words that stand before a name with an @ in it, as in
+// serviceAccount:job@project.example.
+var memberKinds = map[string]bool{
+	"user": true, "group": true, "serviceaccount": true, "domain": true, "principal": true, "mailto": true, "acct": true,
+	"sip": true, "xmpp": true, "email": true, "upn": true, "oidc": true, "saml": true, "ldap": true, "azuread": true,
+	"okta": true, "google": true, "github": true, "member": true, "account": true, "subject": true, "sub": true,
 }
 
 // segmentPair looks at a slash: after a segment that names a session or a

@@ -25,16 +25,17 @@ const keySize = 32
 // Key is the installation key: what fingerprints and keyed digests are made
 // with. All collectors of an installation share it. It is safe for use by
 // several goroutines, and cannot print itself.
-type Key struct {
-	fingerprints, sums macPool
-}
+type Key struct{ fingerprints, sums macPool }
 
 // NewKey makes a key of raw.
 func NewKey(raw [keySize]byte) *Key {
 	// Sums get a key of their own: the two uses must never answer each other.
 	derived := hmac.New(sha256.New, raw[:])
 	_, _ = io.WriteString(derived, "scopedrift keyed sums, version 1")
-	return &Key{macPool{key: raw[:]}, macPool{key: derived.Sum(nil)}}
+	k := &Key{}
+	k.fingerprints.init(raw[:])
+	k.sums.init(derived.Sum(nil))
+	return k
 }
 
 // errKeyText says what is wrong with a key file without quoting any of it.
@@ -178,20 +179,19 @@ func (k *Key) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 func (k *Key) LogValue() slog.Value { return slog.StringValue(hidden) }
 
 // macPool keeps HMAC states of one key: resetting one costs a copy, making one
-// costs two compressions and four allocations.
-type macPool struct {
-	key  []byte
-	pool sync.Pool
-}
+// costs two compressions and four allocations. The key itself is known to a
+// function only, since fmt prints the fields of what it reaches by reflection.
+type macPool struct{ pool sync.Pool }
 
-func (p *macPool) get() *mac {
-	if m, ok := p.pool.Get().(*mac); ok {
+func (p *macPool) init(key []byte) {
+	p.pool.New = func() any {
+		m := &mac{hash: hmac.New(sha256.New, key)}
+		m.hash.Reset() // the first reset saves the keyed state
 		return m
 	}
-	m := &mac{hash: hmac.New(sha256.New, p.key)}
-	m.hash.Reset() // the first reset saves the keyed state
-	return m
 }
+
+func (p *macPool) get() *mac { return p.pool.Get().(*mac) }
 
 func (p *macPool) put(m *mac) {
 	m.hash.Reset()

@@ -100,7 +100,9 @@ func noisy(token []byte) bool {
 		if i < len(token) && class[token[i]]&isAlnum != 0 {
 			continue
 		}
-		if l := lookAt(token[start:i]); 100*l.odd >= 40*(l.odd+l.plain) && i-start > 1 {
+		l := lookAt(token[start:i])
+		digest := l.hex >= minRandom // judged by noisyPiece
+		if 100*l.odd >= 40*(l.odd+l.plain) && i-start > 1 && !digest {
 			noise += i - start
 			classes |= l.classes
 		} else {

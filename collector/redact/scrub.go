@@ -161,7 +161,7 @@ func (s *Scrubber) pass(text []byte, m mode, mark []byte, buffer *[]byte) (out [
 // suspicious is the filter before everything else: it reports false for a text
 // in which no rule can find anything. It reads each byte once.
 func (s *Scrubber) suspicious(text []byte, m mode) bool {
-	start, segment := 0, -1 // of the token; of the path segment
+	start, wide, segment := 0, 0, -1 // of the token; of tokens and slashes; of the path segment
 	colon := false
 	for i, c := range text {
 		k := class[c]
@@ -173,6 +173,12 @@ func (s *Scrubber) suspicious(text []byte, m mode) bool {
 				return true
 			}
 			start = i + 1
+			if c != '/' && m != modeName {
+				if i-wide >= minRandom && m == modeText && suspiciousWide(text[wide:i]) {
+					return true
+				}
+				wide = i + 1
+			}
 		}
 		switch c {
 		case '%', '\\':
@@ -201,7 +207,16 @@ func (s *Scrubber) suspicious(text []byte, m mode) bool {
 			segment = i
 		}
 	}
-	return len(text)-start >= 10 && suspiciousToken(text, start, len(text), m)
+	if len(text)-start >= 10 && suspiciousToken(text, start, len(text), m) {
+		return true
+	}
+	return len(text)-wide >= minRandom && m == modeText && suspiciousWide(text[wide:])
+}
+
+// suspiciousWide looks at tokens with slashes between them in free text.
+func suspiciousWide(tokens []byte) bool {
+	l := lookAt(tokens)
+	return l.longest < len(tokens) && l.mixed() && l.random(25)
 }
 
 // suspiciousName reports whether the sign at i may follow the name of a secret.
@@ -241,7 +256,7 @@ func suspiciousToken(text []byte, start, end int, m mode) bool {
 		return false
 	case len(token) >= minRandom:
 		return noisy(token) || noisyPiece(token, m == modePath)
-	case (start == 0 || text[start-1] != '/') && (end == len(text) || text[end] != '/'), !lookAt(token).random(30):
+	case m != modePath, !lookAt(token).random(30):
 		return false
 	}
 	// Shorter noise counts only as a part of Base64 with slashes.

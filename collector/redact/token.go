@@ -75,10 +75,13 @@ func (f *finder) wideEnd(end int) int {
 	return end
 }
 
+// maxARN is the length of the longest ARN that IAM takes.
+const maxARN = 2048
+
 // insideARN reports whether the byte at i is part of an Amazon resource name,
 // whose parts may look random and are names.
 func (f *finder) insideARN(i int) bool {
-	for ; i > 0; i-- {
+	for least := i - maxARN; i > 0 && i > least; i-- {
 		c := f.text[i-1]
 		if c == ' ' || c == '"' || c == '\'' || c == ',' || c == '(' || c == '[' || c == '\n' || c == '=' ||
 			c == '/' && f.mode == modePath && f.raw(i-1) {
@@ -114,19 +117,27 @@ func (f *finder) findWide() {
 }
 
 // wide looks at one stretch. Neighbours that look like noise and are long
-// together are one secret.
+// together are one secret; what is too short to be judged, and stands between
+// or beside them, goes with them.
 func (f *finder) wide(start, end int) {
 	var (
 		group    look
-		from     = -1
+		from     = -1 // of the group
+		lead     = -1 // of what may belong to a group that is still to come
 		to       int
 		previous [6]int // the latest piece starts, for keys of a known length
 	)
 	finish := func() {
 		if from >= 0 && to-from >= minRandom && group.mixed() && group.random(40) {
+			for to < len(f.text) && f.text[to] == '=' {
+				to++
+			}
 			f.add(from, to, ruleRandom)
 		}
-		from, group = -1, look{}
+		from, lead, group = -1, -1, look{}
+	}
+	for i := range previous {
+		previous[i] = start
 	}
 	piece := start
 	for i := start; i <= end; i++ {
@@ -135,23 +146,27 @@ func (f *finder) wide(start, end int) {
 		}
 		copy(previous[1:], previous[:])
 		previous[0] = piece
-		for _, p := range previous {
-			if i-p == awsSecretSize && p >= start && p < piece {
-				if l := lookAt(f.text[p:i]); l.mixed() && l.random(30) {
-					f.add(p, i, ruleRandom)
-				}
-			}
-		}
+		f.awsSecret(previous[1:], i)
 		switch l := lookAt(f.text[piece:i]); {
 		case i-piece >= 5 && l.random(40) && l.classes&isLetter != 0:
 			if from < 0 {
-				from = piece
+				if from = piece; lead >= 0 {
+					from = lead
+				}
 			}
 			to = i
 			group.odd += l.odd
 			group.plain += l.plain
 			group.classes |= l.classes
-		case from >= 0 && i-piece < 5:
+		case i-piece < 5 && l.classes&isAlnum == isLower && f.mode != modePath:
+			// a short word within, or a border: what follows decides
+		case f.joins(piece, i, l):
+			if from < 0 && lead < 0 {
+				lead = piece
+			}
+			if from >= 0 {
+				to = i
+			}
 			group.classes |= l.classes
 		default:
 			finish()
@@ -159,4 +174,29 @@ func (f *finder) wide(start, end int) {
 		piece = i + 1
 	}
 	finish()
+}
+
+// joins reports whether a piece that does not look like noise by itself may
+// belong to Base64 around it. In a path whole words part: the slashes there are
+// more likely borders.
+func (f *finder) joins(start, end int, l look) bool {
+	if f.mode == modePath && (start == 0 || f.raw(start-1)) && (end == len(f.text) || f.raw(end)) {
+		return false
+	}
+	kinds := l.classes & isAlnum
+	return end-start < 5 && kinds != isLower || kinds != isLower && kinds != isUpper && kinds != isDigit
+}
+
+// awsSecret looks whether one of the starts is the beginning of an AWS secret
+// access key that ends at end.
+func (f *finder) awsSecret(starts []int, end int) {
+	for _, start := range starts {
+		if end-start != awsSecretSize {
+			continue
+		}
+		if l := lookAt(f.text[start:end]); l.mixed() && l.random(30) {
+			f.add(start, end, ruleRandom)
+			return
+		}
+	}
 }
