@@ -71,3 +71,10 @@ func newStats() *Stats {
 }
 
 func (s *Stats) drop(reason string) { s.Dropped[reason]++ }
+
+// forget takes back a protocol that a connection turned out not to speak.
+func (s *Stats) forget(name string) {
+	if s.Protocols[name]--; s.Protocols[name] == 0 {
+		delete(s.Protocols, name)
+	}
+}

@@ -1,0 +1,142 @@
+package pcap
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/scopedrift/scopedrift/collector"
+)
+
+// canaries are secrets that must never come out. All are made up.
+func canaries(t *testing.T) []string {
+	t.Helper()
+	list := []string{
+		"eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lkcC5leGFtcGxlIiwiYXpwIjoiY2kifQ.c2lnbmF0dXJlLWNhbmFyeS0xMjM0NTY3OA",
+		"ghp_CanaryCanaryCanaryCanaryCanary0123456",
+		"AIzaSyCanaryCanaryCanaryCanaryCanary01234",
+		"sk_live_CanaryCanaryCanary0123456789",
+		"xoxb-123456789012-CanaryCanaryCanaryCanary",
+	}
+	data, err := os.ReadFile(filepath.Join("..", "redact", "testdata", "canaries.txt"))
+	if err != nil {
+		t.Log("the shared list of canaries is not there; the own ones are used alone")
+		return list
+	}
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") {
+			list = append(list, line)
+		}
+	}
+	return list
+}
+
+// positions are where a secret may stand in a conversation. %s is the secret.
+var positions = []struct{ name, request, answer string }{
+	{"bearer", "GET /a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n\r\n", ""},
+	{"unknown scheme", "GET /a HTTP/1.1\r\nHost: a\r\nAuthorization: Turbo %s\r\n\r\n", ""},
+	{"bare authorization", "GET /a HTTP/1.1\r\nHost: a\r\nAuthorization: %s\r\n\r\n", ""},
+	{"proxy authorization", "GET /a HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic %s\r\n\r\n", ""},
+	{"api key header", "GET /a HTTP/1.1\r\nHost: a\r\nX-API-Key: %s\r\n\r\n", ""},
+	{"session cookie", "GET /a HTTP/1.1\r\nHost: a\r\nCookie: a=b; session_id=%s\r\n\r\n", ""},
+	{"any cookie", "GET /a HTTP/1.1\r\nHost: a\r\nCookie: lang=%s\r\n\r\n", ""},
+	{"any header", "GET /a HTTP/1.1\r\nHost: a\r\nX-Whatever: %s\r\n\r\n", ""},
+	{"query value", "GET /a?page=%s HTTP/1.1\r\nHost: a\r\n\r\n", ""},
+	{"query token", "GET /a?access_token=%s&b=c HTTP/1.1\r\nHost: a\r\n\r\n", ""},
+	{"query name", "GET /a?%s HTTP/1.1\r\nHost: a\r\n\r\n", ""},
+	{"fragment", "GET /a#%s HTTP/1.1\r\nHost: a\r\n\r\n", ""},
+	{"path segment", "GET /a/%s/b HTTP/1.1\r\nHost: a\r\n\r\n", ""},
+	{"path parameter", "GET /a;jsessionid=%s HTTP/1.1\r\nHost: a\r\n\r\n", ""},
+	{"path password", "GET /a/password=%s HTTP/1.1\r\nHost: a\r\n\r\n", ""},
+	{"userinfo of target", "GET http://user:%s@a/x HTTP/1.1\r\nHost: a\r\n\r\n", ""},
+	{"userinfo of host", "GET /x HTTP/1.1\r\nHost: user:%s@a\r\n\r\n", ""},
+	{"user agent", "GET /x HTTP/1.1\r\nHost: a\r\nUser-Agent: tool token=%s\r\n\r\n", ""},
+	{"request id", "GET /x HTTP/1.1\r\nHost: a\r\nX-Request-Id: Bearer %s\r\n\r\n", ""},
+	{"tenant", "GET /x HTTP/1.1\r\nHost: a\r\nX-Tenant: token=%s\r\n\r\n", ""},
+	{"request body", "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n400;x=%[1]s\r\n%[1]s", ""},
+	{"second request in a broken one", "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\nGET /y HTTP/1.1\r\nAuthorization: %s\r\n\r\n", ""},
+	{"head cut", "GET /a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s", ""},
+	{"set-cookie", q1, "HTTP/1.1 200 OK\r\nSet-Cookie: session=%s\r\nContent-Length: 0\r\n\r\n"},
+	{"location", q1, "HTTP/1.1 302 Go\r\nLocation: https://b/cb?code=%s\r\nContent-Length: 0\r\n\r\n"},
+	{"answer body", q1, "HTTP/1.1 200 OK\r\n\r\n{\"access_token\":\"%s\"}"},
+	{"reason", q1, "HTTP/1.1 200 %s\r\nContent-Length: 0\r\n\r\n"},
+	{"not http at all", "LOGIN user %s\r\n", "OK\r\n"},
+}
+
+func TestNoSecretComesOut(t *testing.T) {
+	for _, p := range positions {
+		t.Run(p.name, func(t *testing.T) {
+			for _, secret := range canaries(t) {
+				request, answer := p.request, p.answer
+				if strings.Contains(request, "%") {
+					request = fmt.Sprintf(request, secret)
+				}
+				if answer == "" {
+					answer = a1
+				} else if strings.Contains(answer, "%") {
+					answer = fmt.Sprintf(answer, secret)
+				}
+				for _, mss := range []int{1448, 40} {
+					sink, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, script{request, answer}.frames(mss))))
+					leaks(t, secret, sink, stats)
+				}
+			}
+		})
+	}
+}
+
+// leaks fails the test if secret, or a long part of it, stands in what came out.
+func leaks(t *testing.T, secret string, sink *collected, stats Stats) {
+	t.Helper()
+	for _, v := range []any{sink.calls, stats} {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte(secret)) {
+			t.Errorf("a secret came out: %.12s… in %s", secret, text)
+		}
+	}
+}
+
+func TestCorpusSecretsStayIn(t *testing.T) {
+	dir := corpus(t)
+	table, err := os.ReadFile(filepath.Join(dir, "CANARIES.tsv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	needles := 0
+	for row := range strings.Lines(string(table)) {
+		field := strings.Split(strings.TrimRight(row, "\n"), "\t")
+		if len(field) < 3 || !strings.HasPrefix(field[0], "pcap/") {
+			continue
+		}
+		needles++
+		f, err := os.Open(filepath.Join(dir, field[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sink, stats := read(t, Config{}, f)
+		_ = f.Close()
+		leaks(t, field[2], sink, stats)
+	}
+	if needles < 10 {
+		t.Errorf("%d needles for captures, want at least 10", needles)
+	}
+}
+
+func TestErrorsQuoteNothing(t *testing.T) {
+	secret := canaries(t)[0]
+	for _, text := range []string{secret, "\xd4\xc3\xb2\xa1" + secret, string(writePcap(linkEthernet, nil)) + secret + strings.Repeat(secret, 3)} {
+		_, err := New(Config{Key: testKey}).Run(context.Background(), strings.NewReader(text), collector.Input{Name: "x"}, &collected{})
+		if err != nil && strings.Contains(err.Error(), secret[:16]) {
+			t.Errorf("an error quotes the file: %v", err)
+		}
+	}
+}
