@@ -76,8 +76,11 @@ type Pipeline struct {
 	pending block
 	seq     int
 	work    chan block
-	done    chan error
-	failed  error
+	// broken is closed when a block could not be written; failed then says
+	// why, and the writer drops what still comes. ended is closed when the
+	// writer has returned.
+	broken, ended chan struct{}
+	failed        error
 }
 
 // New returns a pipeline that has done nothing yet.
@@ -113,18 +116,24 @@ func (p *Pipeline) Open(ctx context.Context) error {
 	// One block waits while one is written: enough to overlap reading with
 	// writing, and a bound on memory.
 	p.work = make(chan block, 1)
-	p.done = make(chan error, 1)
+	p.broken, p.ended = make(chan struct{}), make(chan struct{})
 	w := &writer{conn: p.cfg.Conn, run: p.cfg.Run, now: p.cfg.Now, stored: p.cfg.Stored}
-	go func() {
-		var failed error
-		for b := range p.work {
-			if failed == nil {
-				failed = w.write(ctx, &b)
-			}
-		}
-		p.done <- failed
-	}()
+	go p.drain(ctx, w, p.work)
 	return nil
+}
+
+// drain writes blocks until there are no more, or one could not be written.
+func (p *Pipeline) drain(ctx context.Context, w *writer, work <-chan block) {
+	defer close(p.ended)
+	for b := range work {
+		if p.failed != nil {
+			continue
+		}
+		if err := w.write(ctx, &b); err != nil {
+			p.failed = err
+			close(p.broken)
+		}
+	}
 }
 
 // errNotOpen is a programming error.
@@ -136,8 +145,10 @@ func (p *Pipeline) Put(ctx context.Context, batch *schema.Batch) error {
 	if p.work == nil {
 		return errNotOpen
 	}
-	if p.failed != nil {
+	select {
+	case <-p.broken:
 		return p.failed
+	default:
 	}
 	kept, r := p.take(batch)
 	p.pending.add(kept, r)
@@ -201,9 +212,8 @@ func (p *Pipeline) flush(ctx context.Context) error {
 	select {
 	case p.work <- b:
 		return nil
-	case err := <-p.done:
-		p.done <- err
-		return err
+	case <-p.broken:
+		return p.failed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -219,9 +229,9 @@ func (p *Pipeline) Close(ctx context.Context) (Stats, error) {
 	err := p.flush(ctx)
 	close(p.work)
 	p.work = nil
-	if failed := <-p.done; failed != nil {
-		err = failed
+	<-p.ended
+	if p.failed != nil {
+		err = p.failed
 	}
-	p.failed = err
 	return p.stats, err
 }

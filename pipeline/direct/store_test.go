@@ -1,0 +1,226 @@
+package direct_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
+	"github.com/scopedrift/scopedrift/pipeline/direct"
+	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+var start = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+
+// callsOf makes n believable calls: 50 credentials, 20 operations, 30 days.
+func callsOf(from, n int) []schema.Call {
+	calls := make([]schema.Call, n)
+	for i := range calls {
+		k := from + i
+		c := &calls[i]
+		binary.BigEndian.PutUint64(c.ID[:], uint64(k)+1)
+		c.ID[15] = 9
+		c.Time = start.Add(time.Duration(k%(30*86400)) * time.Second)
+		c.Source = schema.Source{Type: "envoy", Name: "edge.log"}
+		client := clients[k%len(clients)]
+		c.Credential = schema.Credential{Kind: schema.KindOAuthClient, ID: client, Issuer: "https://idp.example.com", Client: client, Instance: instances[k%len(instances)], Verified: true}
+		c.Scopes = scopeSets[k%len(scopeSets)]
+		c.Decision = schema.DecisionAllowed
+		c.Method, c.Host, c.Path = "GET", "orders.example.com", paths[k%len(paths)]
+		c.Status, c.RequestBytes, c.ResponseBytes, c.DurationUS = 200, uint64(k%900), uint64(k%9000), uint64(k%50000)
+		c.ClientAddress, c.PeerAddress = addresses[k%len(addresses)], addresses[(k+7)%len(addresses)]
+		c.UserAgent, c.Tenant, c.Workload = "agent/1.0", "acme", "spiffe://example.com/ns/shop/sa/web"
+		c.RequestID = instances[(k*7)%len(instances)]
+	}
+	return calls
+}
+
+var (
+	clients, instances, paths []string
+	addresses                 []netip.Addr
+	scopeSets                 = [][]string{{"orders:read"}, {"orders:read", "orders:write"}, nil, {}}
+)
+
+func init() {
+	for i := range 50 {
+		clients = append(clients, fmt.Sprintf("https://idp.example.com|client-%02d", i))
+	}
+	for i := range 997 {
+		instances = append(instances, fmt.Sprintf("%08x-0000-4000-8000-%012x", i*7919, i*104729))
+	}
+	for i := range 20 {
+		paths = append(paths, fmt.Sprintf("/collection-%c/items/%d", 'a'+i, 1000+i))
+	}
+	for i := range 64 {
+		addresses = append(addresses, netip.AddrFrom4([4]byte{10, 0, 3, byte(i)}))
+	}
+}
+
+func store(t testing.TB) driver.Conn {
+	t.Helper()
+	conn := enginetest.Open(t)
+	if _, err := clickhouse.Migrate(t.Context(), conn); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// one reads a single number.
+func one(t *testing.T, conn driver.Conn, query string) (n uint64) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), query).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+func run(t *testing.T, cfg direct.Config, batches ...*schema.Batch) direct.Stats {
+	t.Helper()
+	p := direct.New(cfg)
+	if err := p.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, batch := range batches {
+		if err := p.Put(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stats, err := p.Close(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stats
+}
+
+func TestCallsAreStoredOnceAndAccountedFor(t *testing.T) {
+	conn := store(t)
+	in := schema.Input{Name: "edge.log", Format: "envoy"}
+	batches := func() (list []*schema.Batch) {
+		for i := range 10 {
+			list = append(list, &schema.Batch{Input: in, FirstUnit: uint64(i * 1010), NextUnit: uint64(i*1010 + 1010), Calls: callsOf(i*1000, 1000), Skipped: map[string]uint64{"bad_json": 10}, Done: i == 9})
+		}
+		return list
+	}
+	stats := run(t, direct.Config{Conn: conn, Run: "first", BlockRows: 3000}, batches()...)
+	if stats.Calls != 10_000 || stats.Repeated != 0 || stats.Skipped["bad_json"] != 100 {
+		t.Errorf("the first run counts %+v", stats)
+	}
+	// The same again, by a pipeline that knows the store.
+	again := run(t, direct.Config{Conn: conn, Run: "second", BlockRows: 3000, Known: true}, batches()...)
+	if again.Calls != 0 || again.Repeated != 10_000 {
+		t.Errorf("the second run counts %+v", again)
+	}
+	for query, want := range map[string]uint64{
+		"SELECT count() FROM calls":                                                                10_000,
+		"SELECT uniqExact(id) FROM calls":                                                          10_000,
+		"SELECT sum(calls) FROM use_hour":                                                          10_000,
+		"SELECT sum(calls) FROM use_day":                                                           10_000,
+		"SELECT sum(calls) FROM use_life":                                                          10_000,
+		"SELECT uniqExact(credential) FROM principals":                                             50,
+		"SELECT uniqExact(presented) FROM presented":                                               4,
+		"SELECT count() FROM presented FINAL WHERE scopes_known = 0":                               1,
+		"SELECT count() FROM calls WHERE toDate(time) NOT BETWEEN '2026-03-01' AND '2026-03-30'":   0,
+		"SELECT uniqExact(first_unit, next_unit) FROM ledger WHERE run = 'first'":                  4,
+		"SELECT sum(calls) FROM ledger FINAL WHERE run = 'first' AND state = 'confirmed'":          10_000,
+		"SELECT sum(repeated) FROM ledger FINAL WHERE run = 'second' AND state = 'confirmed'":      10_000,
+		"SELECT sum(skipped['bad_json']) FROM ledger FINAL WHERE run='first' AND state='planned'":  100,
+		"SELECT toUInt64(max(done)) FROM ledger FINAL WHERE run='first' AND state='confirmed'":     1,
+		"SELECT max(next_unit) FROM ledger FINAL WHERE run='first' AND done = 1":                   10_100,
+		"SELECT uniqExact(client_address) FROM calls":                                              64,
+		"SELECT countIf(startsWith(IPv6NumToString(client_address), '::ffff:10.0.3.')) FROM calls": 10_000,
+	} {
+		if got := one(t, conn, query); got != want {
+			t.Errorf("%s gives %d, want %d", query, got, want)
+		}
+	}
+}
+
+func TestWindow(t *testing.T) {
+	conn := store(t)
+	batch := &schema.Batch{Input: schema.Input{Name: "a"}, NextUnit: 100, Calls: callsOf(0, 100), Done: true}
+	stats := run(t, direct.Config{Conn: conn, Run: "w", Window: schema.Window{From: start.Add(10 * time.Second), To: start.Add(30 * time.Second)}}, batch)
+	if stats.Calls != 20 || stats.OutsideWindow != 80 {
+		t.Errorf("counted %+v, want 20 inside and 80 outside", stats)
+	}
+}
+
+// TestFailureIsReported holds the pipeline to saying that a block was not
+// written, before the end and at it.
+func TestFailureIsReported(t *testing.T) {
+	conn := store(t)
+	if err := conn.Exec(t.Context(), "DROP TABLE calls SYNC"); err != nil {
+		t.Fatal(err)
+	}
+	p := direct.New(direct.Config{Conn: conn, Run: "broken", BlockRows: 100})
+	if err := p.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	for i := 0; i < 1000 && err == nil; i++ {
+		err = p.Put(t.Context(), &schema.Batch{Input: schema.Input{Name: "a"}, FirstUnit: uint64(i * 100), NextUnit: uint64(i*100 + 100), Calls: callsOf(i*100, 100)})
+	}
+	if err == nil {
+		t.Error("a thousand blocks went into a table that is not there")
+	}
+	if _, end := p.Close(t.Context()); end == nil {
+		t.Error("Close says that all is well")
+	}
+	if n := one(t, conn, "SELECT count() FROM ledger WHERE state = 'confirmed'"); n != 0 {
+		t.Errorf("%d ranges are confirmed", n)
+	}
+	if n := one(t, conn, "SELECT count() FROM ledger WHERE state = 'planned'"); n == 0 {
+		t.Error("no range was planned, so that the failure leaves no trace")
+	}
+}
+
+// TestNewerStoreIsRefused holds the migrator to its promise.
+func TestNewerStoreIsRefused(t *testing.T) {
+	conn := store(t)
+	if steps, err := clickhouse.Migrate(t.Context(), conn); err != nil || len(steps) != 0 {
+		t.Fatalf("a second migration ran %d steps: %v", len(steps), err)
+	}
+	if err := conn.Exec(t.Context(), "INSERT INTO schema_version (step, name) VALUES (9999, 'from the future')"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := clickhouse.Migrate(t.Context(), conn)
+	newer, ok := err.(*clickhouse.NewerStoreError)
+	if !ok || newer.Store != 9999 {
+		t.Errorf("got %v, want a refusal", err)
+	}
+}
+
+func BenchmarkStore(b *testing.B) {
+	conn := store(b)
+	ctx := context.Background()
+	const rows = 1 << 16
+	next := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		var batches []*schema.Batch
+		for i := 0; i < rows; i += 4096 {
+			batches = append(batches, &schema.Batch{Input: schema.Input{Name: "bench"}, FirstUnit: uint64(next), NextUnit: uint64(next + 4096), Calls: callsOf(next, 4096)})
+			next += 4096
+		}
+		b.StartTimer()
+		p := direct.New(direct.Config{Conn: conn, Run: fmt.Sprint(next)})
+		if err := p.Open(ctx); err != nil {
+			b.Fatal(err)
+		}
+		for _, batch := range batches {
+			if err := p.Put(ctx, batch); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if _, err := p.Close(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+}
