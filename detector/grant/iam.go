@@ -203,7 +203,12 @@ func (i *Import) statement(s *statement, source string) (schema.Grant, error) {
 	case g.Scopes == nil:
 		g.Scopes = []string{}
 	}
-	for _, a := range append(g.Scopes, g.Except...) {
+	for _, list := range [...]texts{s.Action, s.NotAction, s.Resource, s.NotResource} {
+		if slices.ContainsFunc(list, func(t string) bool { return strings.TrimSpace(t) == "" }) {
+			return g, errors.New("an Action or Resource is empty")
+		}
+	}
+	for _, a := range append(slices.Clone(g.Scopes), g.Except...) {
 		if a != "*" && !strings.Contains(a, ":") {
 			i.note("%s: %q is no action (service:Action)", source, a)
 		}
