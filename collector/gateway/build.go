@@ -15,6 +15,8 @@ const (
 	notACall        = "not_a_call:"
 	reasonNoTime    = "no_time"
 	reasonBadTime   = "bad_time"
+	reasonNoMethod  = "no_method"
+	reasonNoTarget  = "no_target"
 	reasonNoRequest = notACall + "no_request_line"
 	reasonNoOp      = notACall + "no_operation"
 )
@@ -133,7 +135,12 @@ func (b *builder) request(r *reader, u *unit, c *schema.Call) (target []byte, re
 				target = t
 			}
 		}
-		if method == nil || target == nil || !validMethod(bytes.ToUpper(method)) || !validTarget(method, target) {
+		switch {
+		case method == nil && !u.namesAny(&r.fields[fMethod]) && !u.namesAny(&r.fields[fRequest]):
+			return nil, reasonNoMethod
+		case target == nil && !u.namesAny(&r.fields[fTarget]) && !u.namesAny(&r.fields[fRequest]):
+			return nil, reasonNoTarget
+		case method == nil || target == nil || !validMethod(upper(method)) || !validTarget(method, target):
 			return nil, reasonNoRequest
 		}
 	}
@@ -321,7 +328,11 @@ func grpcCode(text []byte) (int, bool) {
 func (b *builder) rest(r *reader, u *unit, c *schema.Call) {
 	c.UserAgent = b.texts.text(u.get(&r.fields[fUserAgent]))
 	c.RequestID = b.texts.unique(u.get(&r.fields[fRequestID]))
-	c.TraceID = b.texts.unique(traceID(u.get(&r.fields[fTraceID])))
+	if trace := traceID(u.get(&r.fields[fTraceID])); isHex(trace, 32) {
+		c.TraceID = b.texts.copied(trace) // a number by its form (W3C, B3)
+	} else {
+		c.TraceID = b.texts.unique(trace)
+	}
 	c.Resource = b.texts.text(u.get(&r.fields[fResource]))
 	c.Mints = b.texts.text(u.get(&r.fields[fMints]))
 	c.PermissionsUsed = b.stringsOf(&r.fields[fPermissions], u)

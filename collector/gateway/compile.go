@@ -140,7 +140,7 @@ type format struct {
 type reader struct {
 	*Preset
 	fields   [fieldCount0]field
-	match    [][]int // node ids
+	match    [][]int // slots
 	missing  [][]byte
 	lines    []*lineForm
 	rules    []rule
@@ -177,7 +177,6 @@ type expansion struct {
 type wrapper struct {
 	path string
 	slot int
-	node int
 }
 
 // wrapperPaths are where envelopes put the unit that they carry: EventBridge,
@@ -288,9 +287,6 @@ func compile(presets []*Preset, tenant string) (*format, error) {
 		if err := c.finish(l.r, l.p); err != nil {
 			return nil, fmt.Errorf("%s: %w", l.p.file, err)
 		}
-	}
-	for i := range c.f.wrappers {
-		c.f.wrappers[i].node = c.f.trie.nodeOf[c.f.wrappers[i].slot]
 	}
 	return c.f, nil
 }
@@ -499,15 +495,15 @@ func (c *compiler) reports(r *reader, p *Preset) error {
 // finish compiles what needs the trie's node numbers.
 func (c *compiler) finish(r *reader, p *Preset) error {
 	for _, set := range p.Match {
-		var nodes []int
+		var slots []int
 		for _, path := range set {
 			slot, err := c.slot(p.Kind, path)
 			if err != nil {
 				return err
 			}
-			nodes = append(nodes, c.f.trie.nodeOf[slot])
+			slots = append(slots, slot)
 		}
-		r.match = append(r.match, nodes)
+		r.match = append(r.match, slots)
 	}
 	for _, path := range p.Expand {
 		slot, err := c.slot(p.Kind, path)

@@ -19,6 +19,7 @@ const (
 	reasonPartial  = notACall + "partial_line"
 	reasonStage    = notACall + "earlier_stage"
 	reasonAppLog   = notACall + "application_log"
+	reasonProgram  = notACall + "other_program"
 )
 
 // maxNesting bounds how often a unit may stand inside another.
@@ -68,7 +69,7 @@ func newEngine(g *Gateway, f *format, in collector.Input, b *builder, sink colle
 	at := func(path string) int { return slices.Index(f.slotPaths, path) }
 	e.special = specialSlots{at(dockerTimePath), at("stream"), at("log"), at("level"), at("severity")}
 	b.source, b.tenant = in.Name, f.tenantKey
-	b.ids = ids{key: g.cfg.Key, facts: b.ids.facts}
+	b.ids.units = recent{}
 	e.newBatch()
 	return e
 }
@@ -188,8 +189,8 @@ func (e *engine) noFormat() {
 	for _, r := range e.f.json {
 		for i, set := range r.match {
 			found, lacks := 0, ""
-			for j, id := range set {
-				if e.s.seen.has(id) {
+			for j, slot := range set {
+				if e.u.names(slot) {
 					found++
 				} else if lacks == "" {
 					lacks = r.Name + " " + r.Match[i][j]
@@ -332,6 +333,8 @@ func (e *engine) text(line []byte, depth int) {
 		e.skip(reasonEmpty)
 	case rest[0] == '{' && depth < maxNesting:
 		e.nested(rest, depth)
+	case p.syslog && !e.fits(rest):
+		e.skip(reasonProgram)
 	case depth < maxNesting:
 		e.text(rest, depth+1)
 	default:
@@ -419,7 +422,7 @@ func (e *engine) endPartial() {
 // call makes a call of a recognised unit.
 func (e *engine) call(r *reader) {
 	e.report.Formats[r.Name]++
-	e.chosen.add(r, e.s)
+	e.chosen.add(r, &e.u)
 	for i := range e.s.vals {
 		if v := &e.s.vals[i]; !e.u.isMissing(v) {
 			e.slotSeen.set(int(v.slot))
@@ -430,11 +433,7 @@ func (e *engine) call(r *reader) {
 	c := &e.batch.Calls[n]
 	if reason := e.b.build(r, &e.u, c); reason != "" {
 		e.batch.Calls = e.batch.Calls[:n]
-		if strings.HasPrefix(reason, notACall) {
-			e.skip(reason)
-		} else {
-			e.bad(reason)
-		}
+		e.refused(r, reason)
 		return
 	}
 	if r.stage >= 0 && !e.stages.take(r, &e.u, c) {
@@ -446,6 +445,20 @@ func (e *engine) call(r *reader) {
 	e.nextUnit++
 	e.report.Units++
 	e.count(c)
+}
+
+// refused accounts for a recognised unit that gives no call.
+func (e *engine) refused(r *reader, reason string) {
+	if strings.HasPrefix(reason, notACall) {
+		e.skip(reason)
+		return
+	}
+	if lacks := map[string]fieldName{reasonNoTime: fTime, reasonNoMethod: fMethod, reasonNoTarget: fTarget}[reason]; reason != reasonBadTime {
+		if f := &r.fields[lacks]; len(f.sources) > 0 && f.sources[0].slot >= 0 {
+			e.report.Missing[r.Name+" "+e.f.slotPaths[f.sources[0].slot]]++
+		}
+	}
+	e.bad(reason)
 }
 
 // count adds a call to the report.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/scopedrift/scopedrift/collector"
@@ -128,24 +130,38 @@ func (g *Gateway) run(ctx context.Context, names []string, sink collector.Sink) 
 	scrub := redact.NewScrubber(g.cfg.Key)
 	b := &builder{
 		texts: newTexts(scrub), scrub: scrub, identify: identify.New(g.cfg.Key),
-		host: g.cfg.Host, trusted: g.cfg.TrustedProxies,
+		host: g.cfg.Host, trusted: g.cfg.TrustedProxies, ids: newIDs(g.cfg.Key),
 	}
+	found := map[string]bool{} // directories in which some log was found
+	strays := map[string][]error{}
 	var unreadable []error
 	for _, in := range inputs {
-		one, err := g.readInput(ctx, in, b, sink)
+		one, err := g.readInput(ctx, in.Input, b, sink)
+		var mostly *UnreadableError
+		known := one != nil && (len(one.Formats) > 0 || one.Capture)
+		found[in.dir] = found[in.dir] || known
+		switch {
+		case errors.As(err, &mostly) && in.dir != "" && !known:
+			one.NotALog = true
+			strays[in.dir] = append(strays[in.dir], err)
+		case errors.As(err, &mostly):
+			unreadable = append(unreadable, err)
+		}
 		if one != nil {
 			report.Inputs = append(report.Inputs, *one)
 		}
-		var mostly *UnreadableError
-		switch {
-		case errors.As(err, &mostly):
-			unreadable = append(unreadable, err)
-		case err != nil:
-			report.Redacted = scrub.Counts()
+		report.Redacted = scrub.Counts()
+		if err != nil && mostly == nil {
 			return report, err
 		}
 	}
-	report.Redacted = scrub.Counts()
+	// A file without any call beside logs is no log; a directory without any is
+	// a log that cannot be read.
+	for _, dir := range slices.Sorted(maps.Keys(strays)) {
+		if !found[dir] {
+			unreadable = append(unreadable, strays[dir]...)
+		}
+	}
 	return report, errors.Join(unreadable...)
 }
 

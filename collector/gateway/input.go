@@ -24,15 +24,21 @@ const autoFormat = "auto"
 // standardInput is the name of standard input on the command line.
 const standardInput = "-"
 
+// namedInput is an input and the directory through which it was named, if any.
+type namedInput struct {
+	collector.Input
+	dir string
+}
+
 // expandInputs turns what the user named into inputs: a NAME: before a path
 // chooses its format, a directory stands for its files, sorted, without hidden
 // ones.
-func (g *Gateway) expandInputs(names []string) ([]collector.Input, error) {
-	var inputs []collector.Input
+func (g *Gateway) expandInputs(names []string) ([]namedInput, error) {
+	var inputs []namedInput
 	for _, name := range names {
 		format, path := g.splitFormat(name)
 		if path == standardInput {
-			inputs = append(inputs, collector.Input{Name: standardInput, Format: format})
+			inputs = append(inputs, namedInput{Input: collector.Input{Name: standardInput, Format: format}})
 			continue
 		}
 		info, err := os.Stat(path)
@@ -40,7 +46,7 @@ func (g *Gateway) expandInputs(names []string) ([]collector.Input, error) {
 			return nil, g.openError(name, err)
 		}
 		if !info.IsDir() {
-			inputs = append(inputs, collector.Input{Name: path, Format: format, Size: info.Size(), Modified: info.ModTime()})
+			inputs = append(inputs, namedInput{Input: collector.Input{Name: path, Format: format, Size: info.Size(), Modified: info.ModTime()}})
 			continue
 		}
 		files, err := filesIn(path)
@@ -49,7 +55,7 @@ func (g *Gateway) expandInputs(names []string) ([]collector.Input, error) {
 		}
 		for _, f := range files {
 			f.Format = format
-			inputs = append(inputs, f)
+			inputs = append(inputs, namedInput{f, path})
 		}
 	}
 	if len(inputs) == 0 {

@@ -53,8 +53,6 @@ type scanner struct {
 	vals []value
 	// first is, for a slot, 1 + the position of its first value in vals.
 	first []int32
-	// seen are the nodes met, whatever their value, by id.
-	seen bitset
 
 	// failed is where the last scan found that the value is wrong, and entered
 	// where it stopped for an envelope: behind the array's bracket.
@@ -62,20 +60,37 @@ type scanner struct {
 	// stopAtEnvelope makes the scan stop at an array of units.
 	stopAtEnvelope bool
 
-	// owner is, for a node, the last object it was found in, and mark how many
-	// values were known then.
-	owner  []uint32
+	// owner is, for a node, the last object it was found in (objects are numbered
+	// over all scans), and mark how many values were known then.
+	owner  []uint64
 	mark   []int32
-	object uint32
+	object uint64
 	key    []byte
+
+	// guesses are, for a node, the keys of the last object there, in their order:
+	// logs write the same keys in the same order line after line.
+	guesses [][]guess
 }
 
 func newScanner(t *trie) *scanner {
 	return &scanner{
-		trie: t, first: make([]int32, t.slots+1), seen: newBitset(t.nodes),
-		owner: make([]uint32, t.nodes), mark: make([]int32, t.nodes),
+		trie: t, first: make([]int32, t.slots+1), owner: make([]uint64, t.nodes), mark: make([]int32, t.nodes),
+		guesses: make([][]guess, t.nodes),
 	}
 }
+
+// guess is a key with its quotes and colon, as it stood in the last line.
+type guess struct {
+	token  [maxGuess]byte
+	length uint8
+	child  *node
+}
+
+// maxGuess and maxGuesses bound what is remembered of an object's keys.
+const (
+	maxGuess   = 56
+	maxGuesses = 64
+)
 
 // reset forgets the values of the last scan.
 func (s *scanner) reset() {
@@ -83,7 +98,6 @@ func (s *scanner) reset() {
 		s.first[s.vals[i].slot] = 0
 	}
 	s.vals = s.vals[:0]
-	s.seen.clear()
 }
 
 // scan reads one value that begins at data[pos] and returns the position after
@@ -208,7 +222,7 @@ func (s *scanner) members(pos int, n *node, depth int, first bool) int {
 		n = nil
 	}
 	object := s.object
-	for {
+	for index := 0; ; index++ {
 		pos = s.space(pos)
 		if pos >= len(s.data) {
 			return scanIncomplete
@@ -225,25 +239,13 @@ func (s *scanner) members(pos int, n *node, depth int, first bool) int {
 		default:
 			return s.fail(pos)
 		}
-		if s.data[pos] != '"' {
-			return s.fail(pos)
-		}
-		start := pos
-		end, escaped := s.str(pos)
-		if end < 0 {
-			return end
-		}
-		if pos = s.space(end); pos >= len(s.data) {
-			return scanIncomplete
-		}
-		if s.data[pos] != ':' {
-			return s.fail(pos)
-		}
-		pos = s.space(pos + 1)
 		var child *node
-		if n != nil {
-			child = s.child(n, s.data[start+1:end-1], escaped, object)
-			if child != nil && child.envelope && s.stopAtEnvelope && depth == 1 {
+		if pos, child = s.member(pos, n, index); pos < 0 {
+			return pos
+		}
+		if child != nil {
+			s.meet(child, object)
+			if child.envelope && s.stopAtEnvelope && depth == 1 {
 				if entered := s.envelope(pos); entered != 0 {
 					return entered
 				}
@@ -255,23 +257,64 @@ func (s *scanner) members(pos int, n *node, depth int, first bool) int {
 	}
 }
 
-// child returns the node of a key. A key that the same object had before makes
-// the scanner forget what it gave.
-func (s *scanner) child(n *node, key []byte, escaped bool, object uint32) *node {
+// member reads a key and its colon, and returns where the value begins and the
+// key's node.
+func (s *scanner) member(pos int, n *node, index int) (int, *node) {
+	if n == nil {
+		return s.longMember(pos, nil, index)
+	}
+	if guesses := s.guesses[n.id]; index < len(guesses) {
+		g := &guesses[index]
+		if token := g.token[:g.length]; len(token) > 0 && len(s.data)-pos > len(token) && string(s.data[pos:pos+len(token)]) == string(token) {
+			return s.space(pos + len(token)), g.child
+		}
+	}
+	return s.longMember(pos, n, index)
+}
+
+// longMember reads a key that was not guessed, and remembers it.
+func (s *scanner) longMember(pos int, n *node, index int) (int, *node) {
+	if s.data[pos] != '"' {
+		return s.fail(pos), nil
+	}
+	start := pos
+	end, escaped := s.str(pos)
+	if end < 0 {
+		return end, nil
+	}
+	if pos = s.space(end); pos >= len(s.data) {
+		return scanIncomplete, nil
+	}
+	if s.data[pos] != ':' {
+		return s.fail(pos), nil
+	}
+	pos++
+	if n == nil {
+		return s.space(pos), nil
+	}
+	key := s.data[start+1 : end-1]
 	if escaped {
 		s.key = unescapeJSON(s.key[:0], key)
 		key = s.key
 	}
 	child := n.children.find(key)
-	if child == nil {
-		return nil
+	if !escaped && pos-start <= maxGuess && index < maxGuesses {
+		for len(s.guesses[n.id]) <= index {
+			s.guesses[n.id] = append(s.guesses[n.id], guess{})
+		}
+		g := &s.guesses[n.id][index]
+		g.length, g.child = uint8(copy(g.token[:], s.data[start:pos])), child
 	}
-	if s.owner[child.id] == object && s.seen.has(child.id) {
-		s.forget(child)
+	return s.space(pos), child
+}
+
+// meet notes that an object has a key. One that it had before makes the scanner
+// forget what that gave.
+func (s *scanner) meet(n *node, object uint64) {
+	if s.owner[n.id] == object {
+		s.forget(n)
 	}
-	s.owner[child.id], s.mark[child.id] = object, int32(len(s.vals))
-	s.seen.set(child.id)
-	return child
+	s.owner[n.id], s.mark[n.id] = object, int32(len(s.vals))
 }
 
 // forget drops the values at and below a node that were found since its object
@@ -285,9 +328,6 @@ func (s *scanner) forget(n *node) {
 	}
 	for i := len(s.vals) - 1; i >= 0; i-- {
 		s.first[s.vals[i].slot] = int32(i + 1)
-	}
-	for id := n.low; id < n.high; id++ {
-		s.seen.unset(id)
 	}
 }
 
@@ -547,6 +587,4 @@ type bitset []uint64
 func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
 
 func (b bitset) set(i int)      { b[i>>6] |= 1 << (i & 63) }
-func (b bitset) unset(i int)    { b[i>>6] &^= 1 << (i & 63) }
 func (b bitset) has(i int) bool { return b[i>>6]&(1<<(i&63)) != 0 }
-func (b bitset) clear()         { clear(b) }

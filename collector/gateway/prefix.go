@@ -16,6 +16,8 @@ type prefix struct {
 	partial bool
 	stream  byte
 	cri     bool
+	// syslog says that any program may have written the line.
+	syslog bool
 }
 
 // linePrefix recognises what stands before a line's own text. modified is the
@@ -81,8 +83,9 @@ func syslogPrefix(line []byte, modified time.Time, marked bool) (prefix, bool) {
 		if month == 0 || !ok1 || !ok2 || line[15] != ' ' {
 			return prefix{}, false
 		}
-		end, ok := hostAndTag(line[16:])
-		return prefix{length: 16 + end, micros: yearlessMicros(month, day, clock, modified)}, ok
+		// Without host and tag it is the daemon's own ("last message repeated").
+		end, _ := hostAndTag(line[16:])
+		return prefix{length: 16 + end, micros: yearlessMicros(month, day, clock, modified), syslog: true}, true
 	}
 	space := bytes.IndexByte(line[:min(len(line), 40)], ' ')
 	if space < 19 {
@@ -100,7 +103,7 @@ func syslogPrefix(line []byte, modified time.Time, marked bool) (prefix, bool) {
 		return prefix{length: space + 1, micros: micros}, true
 	}
 	end, ok := hostAndTag(rest)
-	return prefix{length: space + 1 + end, micros: micros}, ok
+	return prefix{length: space + 1 + end, micros: micros, syslog: true}, ok
 }
 
 // syslog5424 reads "1 TIME HOST APP PID MSGID SD MSG".
@@ -127,13 +130,13 @@ func syslog5424(line []byte) (prefix, bool) {
 			case c == '"':
 				quoted = !quoted
 			case c == ']' && !quoted && (pos+1 == len(line) || line[pos+1] == ' '):
-				return prefix{length: min(pos+2, len(line)), micros: micros}, true
+				return prefix{length: min(pos+2, len(line)), micros: micros, syslog: true}, true
 			}
 		}
 		return prefix{}, false
 	}
 	if pos < len(line) && line[pos] == '-' {
-		return prefix{length: min(pos+2, len(line)), micros: micros}, true
+		return prefix{length: min(pos+2, len(line)), micros: micros, syslog: true}, true
 	}
 	return prefix{}, false
 }

@@ -33,6 +33,9 @@ type InputReport struct {
 	Formats map[string]uint64
 	// Cut says why reading ended before the input did, "" if it did not.
 	Cut string
+	// NotALog says that nothing of any format was found in a file that stood
+	// beside others in a directory: it is passed over, and counted.
+	NotALog bool
 	// Capture says that the input is a packet capture, read elsewhere.
 	Capture bool
 	// Shows says what the calls show; Fields what their log has of it.
@@ -131,7 +134,10 @@ func (e *UnreadableError) Error() string {
 	case e.Missing != "":
 		return fmt.Sprintf("%s: the field %s is missing", what, e.Missing)
 	}
-	return fmt.Sprintf("%s: %s", what, strings.ReplaceAll(e.Reason, "_", " "))
+	if e.Reason == reasonNoFormat {
+		return what + ": no known format fits them"
+	}
+	return fmt.Sprintf("%s: most of them are %s", what, strings.ReplaceAll(e.Reason, "_", " "))
 }
 
 // Hint says what to do about it.
@@ -144,15 +150,23 @@ func (e *UnreadableError) Hint() string {
 func (e *UnreadableError) ExitCode() int { return 1 }
 
 // unreadable returns the error of an input that is mostly unreadable, else nil.
-// Empty lines say nothing either way.
+// Empty lines say nothing either way. Where no format was recognised, lines that
+// only look like some program's count as unreadable too: they may be calls in a
+// format that nobody knows.
 func (r *InputReport) unreadable(forced string) error {
 	bad, units := r.BadTotal(), r.Units-r.NotACall[reasonEmpty]
+	if len(r.Formats) == 0 {
+		bad += r.NotACall[reasonAppLog] + r.NotACall[reasonProgram]
+	}
 	if 2*bad <= units {
 		return nil
 	}
 	e := &UnreadableError{Input: r.Input.Name, Bad: bad, Units: units, Reason: most(r.Bad)}
-	if field := most(r.Missing); field != "" && r.Bad[reasonNoFormat] > bad/2 {
-		e.Format, e.Missing, _ = strings.Cut(field, " ")
+	if e.Reason == "" {
+		e.Reason = reasonNoFormat
+	}
+	if 2*total(r.Missing) >= bad {
+		e.Format, e.Missing, _ = strings.Cut(most(r.Missing), " ")
 	}
 	if forced != autoFormat {
 		e.Format = forced

@@ -21,7 +21,7 @@ type sampling struct {
 }
 
 // add notes a recognised unit.
-func (s *sampling) add(r *reader, sc *scanner) {
+func (s *sampling) add(r *reader, u *unit) {
 	if s.byFormat[r.Name] == 0 {
 		if s.why == nil {
 			s.why = map[string]string{}
@@ -29,8 +29,8 @@ func (s *sampling) add(r *reader, sc *scanner) {
 		s.why[r.Name] = "have the form of " + r.Title
 		for i, set := range r.match {
 			all := true
-			for _, id := range set {
-				all = all && sc.seen.has(id)
+			for _, slot := range set {
+				all = all && u.names(slot)
 			}
 			if all {
 				s.why[r.Name] = "have " + strings.Join(r.Match[i], ", ")

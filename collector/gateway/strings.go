@@ -109,10 +109,43 @@ func (t *texts) clean(b []byte) string {
 // unique returns the string of a text that hardly comes back, such as a request
 // id, without its secrets.
 func (t *texts) unique(b []byte) string {
+	if isUUID(b) {
+		return t.copied(b)
+	}
 	if len(b) == 0 {
 		return ""
 	}
 	return t.copied(t.scrub.Text(validText(b)))
+}
+
+// isUUID reports whether b is 8-4-4-4-12 hexadecimal digits.
+func isUUID(b []byte) bool {
+	if len(b) != 36 {
+		return false
+	}
+	for i, c := range b {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			if c != '-' {
+				return false
+			}
+		} else if c-'0' > 9 && (c|0x20 < 'a' || c|0x20 > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// isHex reports whether b is n hexadecimal digits.
+func isHex(b []byte, n int) bool {
+	if len(b) != n {
+		return false
+	}
+	for _, c := range b {
+		if c-'0' > 9 && (c|0x20 < 'a' || c|0x20 > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // copied copies b into the arena.

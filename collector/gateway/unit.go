@@ -95,8 +95,22 @@ func (u *unit) count(slot int) int {
 	return n
 }
 
-// has reports whether the log has the field at all, whatever its value.
-func (u *unit) has(slot int) bool { return u.s.first[slot] != 0 }
+// names reports whether the log has the field, with or without a value. An
+// object in its place is another format's.
+func (u *unit) names(slot int) bool {
+	first := u.s.first[slot]
+	return first != 0 && u.s.vals[first-1].kind != kindObject
+}
+
+// namesAny reports whether the log has one of the places of a field.
+func (u *unit) namesAny(f *field) bool {
+	for i := range f.sources {
+		if f.sources[i].slot < 0 || u.names(f.sources[i].slot) {
+			return true
+		}
+	}
+	return false
+}
 
 // is reports whether the slot's value is exactly one of the values.
 func (u *unit) is(slot int, values [][]byte) bool {
@@ -114,9 +128,20 @@ func (u *unit) is(slot int, values [][]byte) bool {
 
 // get returns a field's text, nil where there is none.
 func (u *unit) get(f *field) []byte {
+	if len(f.sources) == 0 {
+		return f.constant
+	}
+	return u.find(f)
+}
+
+// find looks through a field's sources.
+func (u *unit) find(f *field) []byte {
 	for i := range f.sources {
 		s := &f.sources[i]
 		if s.slot >= 0 {
+			if u.s.first[s.slot] == 0 {
+				continue
+			}
 			if v := u.text(s.slot); v != nil {
 				return v
 			}
@@ -185,8 +210,8 @@ func appendWords(dst [][]byte, text []byte) [][]byte {
 func (u *unit) matches(r *reader) bool {
 	for _, set := range r.match {
 		all := true
-		for _, id := range set {
-			if !u.s.seen.has(id) {
+		for _, slot := range set {
+			if !u.names(slot) {
 				all = false
 				break
 			}
