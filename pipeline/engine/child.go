@@ -34,6 +34,9 @@ type Status struct {
 	Kept bool `json:"kept,omitempty"`
 }
 
+// maxStatus is more than an engine ever says, so that its reader never waits.
+const maxStatus = 8
+
 // StatusFile is the number of that file in the engine program.
 const StatusFile = 3
 
@@ -55,7 +58,7 @@ func spawn(ctx context.Context, cfg Config, ephemeral bool) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{status: make(chan Status), exited: make(chan struct{}), tail: &tail{next: cfg.Log}}
+	c := &child{status: make(chan Status, maxStatus), exited: make(chan struct{}), tail: &tail{next: cfg.Log}}
 	if ephemeral {
 		c.dir = cfg.Dir
 	}
@@ -142,11 +145,7 @@ func (c *child) readStatus(r *os.File) {
 	for lines.Scan() {
 		var s Status
 		if json.Unmarshal(lines.Bytes(), &s) == nil {
-			select {
-			case c.status <- s:
-			case <-c.exited:
-				return
-			}
+			c.status <- s
 		}
 	}
 }

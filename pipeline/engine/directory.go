@@ -17,7 +17,6 @@ import (
 // and is left alone.
 const (
 	markerName  = "scopedrift-store.json" // makes the directory ours
-	lockName    = "engine.lock"           // locked by the engine that owns it
 	runningName = "engine.json"           // where that engine listens
 	dataName    = "clickhouse"            // ClickHouse's own files
 )
@@ -47,7 +46,8 @@ type Running struct {
 const protocol = 1
 
 // Claim is a data directory that this process owns. The engine program holds
-// it; a lock of the kernel ends with the process, however it ends.
+// it. The kernel's lock is on the directory itself, so that nothing has to be
+// written to find out whose it is; it ends with the process, however that ends.
 type Claim struct {
 	dir  string
 	lock *os.File
@@ -64,12 +64,9 @@ func ClaimDirectory(dir string) (*Claim, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fileError("create the data directory", dir, err)
 	}
-	if err := checkOurs(dir); err != nil {
-		return nil, err
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := os.Open(dir)
 	if err != nil {
-		return nil, fileError("open the lock of", dir, err)
+		return nil, fileError("open the data directory", dir, err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = lock.Close()
@@ -77,6 +74,10 @@ func ClaimDirectory(dir string) (*Claim, error) {
 			return nil, inUse(dir)
 		}
 		return nil, fileError("lock", dir, err)
+	}
+	if err := checkOurs(dir); err != nil {
+		_ = lock.Close()
+		return nil, err
 	}
 	c := &Claim{dir: dir, lock: lock}
 	c.removeLeftovers()
@@ -112,6 +113,10 @@ func checkOurs(dir string) error {
 	}
 	for _, e := range entries {
 		if e.Name() == "lost+found" { // every fresh file system has one
+			continue
+		}
+		if strings.HasPrefix(e.Name(), "."+markerName+"-") { // a marker that was cut short
+			_ = os.Remove(filepath.Join(dir, e.Name()))
 			continue
 		}
 		return &Error{Kind: ForeignDirectory, Text: fmt.Sprintf("%s is not empty and not a store of scopedrift (it holds %q)", dir, e.Name()),

@@ -109,8 +109,11 @@ func (a *answer) abort(err error) error {
 	text := exceptionText(err)
 	frame := fmt.Sprintf("\r\n__exception__\r\n%s\r\n%s\n%d %s\r\n__exception__\r\n", a.tag, text, len(text)+1, a.tag)
 	if a.zip != nil {
-		if zerr := a.zip.Compress([]byte(frame)); zerr == nil {
-			_, _ = a.w.Write(a.zip.Data)
+		// In a block that is stored as it is: clients look for the exception in
+		// the bytes that arrive, before they undo the compression.
+		plain := compress.NewWriter(compress.LevelZero, compress.None)
+		if zerr := plain.Compress([]byte(frame)); zerr == nil {
+			_, _ = a.w.Write(plain.Data)
 		}
 	} else {
 		_, _ = a.w.Write([]byte(frame))

@@ -63,7 +63,9 @@ func New(lib *chdb.Library, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	var base []setting
+	// The library's default lets an expression stand for a SELECT; a server's
+	// does not, and a typing error should be the same on both.
+	base := []setting{{"implicit_select", "0"}}
 	if cfg.Threads > 0 {
 		base = append(base, setting{"max_threads", strconv.Itoa(cfg.Threads)}, setting{"max_insert_threads", "1"})
 	}
