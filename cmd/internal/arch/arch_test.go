@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -428,7 +427,7 @@ func TestSchemaFilesAgree(t *testing.T) {
 		}
 		properties(doc, func(name string) {
 			if offends(name) {
-				t.Error(fmt.Sprintf("%s: field %q uses a word that DESIGN gave up", filepath.Base(file), name))
+				t.Errorf("%s: field %q uses a word that DESIGN gave up", filepath.Base(file), name)
 			}
 		})
 	}

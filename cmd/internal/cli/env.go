@@ -204,6 +204,65 @@ func (e *Env) ReadSecret(prompt string, limit int64) ([]byte, error) {
 	return secret, nil
 }
 
+// StdinUntil is standard input as long as ctx lives: a read that waits for more
+// ends with ctx, which a read of a pipe would not do by itself.
+func (e *Env) StdinUntil(ctx context.Context) io.Reader {
+	return &patient{ctx: ctx, from: e.Stdin}
+}
+
+type patient struct {
+	ctx  context.Context
+	from io.Reader
+	// chunks come from the goroutine that waits, one at a time.
+	chunks chan chunk
+	rest   []byte
+	err    error
+}
+
+type chunk struct {
+	data []byte
+	err  error
+}
+
+// Read hands on what has come, or why nothing more does.
+func (p *patient) Read(buf []byte) (int, error) {
+	if p.chunks == nil {
+		p.chunks = make(chan chunk)
+		go p.wait()
+	}
+	for len(p.rest) == 0 {
+		if p.err != nil {
+			return 0, p.err
+		}
+		select {
+		case c := <-p.chunks:
+			p.rest, p.err = c.data, c.err
+		case <-p.ctx.Done():
+			p.err = context.Cause(p.ctx)
+		}
+	}
+	n := copy(buf, p.rest)
+	p.rest = p.rest[n:]
+	return n, nil
+}
+
+// wait reads until there is nothing more or nobody wants it. It may be left
+// waiting in a read when the command ends.
+func (p *patient) wait() {
+	for {
+		data := make([]byte, 1<<16)
+		n, err := p.from.Read(data)
+		select {
+		case p.chunks <- chunk{data[:n], err}:
+		case <-p.ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
 // Create opens a file for writing, replacing what it held. What may hold
 // observed data is readable by its owner only.
 func (e *Env) Create(name string) (io.WriteCloser, error) {

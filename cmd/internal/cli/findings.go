@@ -75,13 +75,49 @@ func (a *app) storedFindings(parent context.Context) (findings []schema.Finding,
 
 // options are what the writers of findings need besides them.
 func (a *app) options(locate func(string) (string, int)) output.Options {
-	o := output.Options{Paint: a.outPaint(), Columns: a.columns(), Locate: locate}
+	o := output.Options{Paint: a.outPaint(), Columns: a.columns(), Locate: locate, Next: a.nextCommand}
 	for _, d := range rule.Detections() {
 		o.Detections = append(o.Detections, output.Detection{
 			Code: d.Code, Name: d.Name, Short: d.Short, Help: d.Help, Frameworks: d.Frameworks,
 		})
 	}
 	return o
+}
+
+// nextCommand completes a command that a finding leads on to with the store and
+// the catalogue in use, so that it works when copied. Commands that this release
+// does not have are left out.
+func (a *app) nextCommand(command string) string {
+	words := strings.SplitN(command, " ", 3)
+	if len(words) < 2 || words[0] != "scopedrift" {
+		return command
+	}
+	c, _, err := a.root().Find(words[1:2])
+	if err != nil || c.Name() != words[1] {
+		return ""
+	}
+	rest := append([]string{words[0], words[1]}, words[2:]...)
+	for _, name := range []string{"data", "clickhouse", "catalog"} {
+		flag := c.Flags().Lookup(name)
+		value := registered(name).value(a.settings).String()
+		// What files and environment say holds for the next command as well.
+		if from := a.settings.origins[name].Level; flag == nil || value == "" || from != "flag" && from != "" {
+			continue
+		}
+		rest = append(rest, "--"+name, shellWord(value))
+	}
+	return strings.Join(rest, " ")
+}
+
+// shellWord quotes a word for the shell where it needs that.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=@%+,", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func (a *app) explainCommand() *cobra.Command {

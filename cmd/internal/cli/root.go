@@ -92,9 +92,9 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("find", a.scanCommand())
+	add("find", a.scanCommand(), a.doctorCommand())
 	add("ask", a.findingsCommand(), a.explainCommand(), a.credentialsCommand(), a.callsCommand())
-	add("prepare", a.checkCommand(), a.configCommand(), a.schemaCommand())
+	add("prepare", a.checkCommand(), a.configCommand(), a.grantsCommand(), a.schemaCommand())
 	root.AddCommand(a.versionCommand(), a.completionCommand(root))
 	return root
 }

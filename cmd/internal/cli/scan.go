@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,6 +85,9 @@ func (a *app) scan(ctx context.Context, inputs []string) error {
 	format := output.Format(a.settings.output)
 	if err := output.Write(a.env.Stdout, format, &r.report, a.options(locator(r.cat))); err != nil {
 		return broken(fmt.Errorf("write the result: %w", err))
+	}
+	if !r.store.lasting && format == output.Text && len(r.report.Findings) > 0 {
+		a.remark("nothing was kept: scan again with --data DIR, and the commands above work with it")
 	}
 	return errors.Join(err, a.verdict(&r.report))
 }
@@ -285,6 +289,23 @@ func (f findingsOf) Finding(one schema.Finding) error {
 // Note is not needed: the detector's summary has the notes as well.
 func (f findingsOf) Note(string) {}
 
+// withholdUnused takes back what a partial result cannot say: who has not read
+// everything does not know what was not used.
+func (r *scanRun) withholdUnused() {
+	if r.partial == nil {
+		return
+	}
+	report := &r.report
+	all := len(report.Findings)
+	report.Findings = slices.DeleteFunc(report.Findings, func(f schema.Finding) bool { return f.Code == rule.UnusedScope })
+	if n := all - len(report.Findings); n > 0 {
+		report.Summary.Withheld = append(report.Summary.Withheld, output.Withheld{
+			Code: rule.UnusedScope, Count: n, Why: "not everything was read, so nothing can be said to be unused",
+		})
+	}
+	delete(report.Summary.Uses, schema.VerdictDormant.String())
+}
+
 // detect judges what is stored. After an interruption it takes no longer than
 // the grace, and does not say that anything is unused.
 func (r *scanRun) detect(live context.Context, hurry bool) error {
@@ -313,14 +334,9 @@ func (r *scanRun) detect(live context.Context, hurry bool) error {
 	if dead := r.store.dead(); dead != nil {
 		return dead
 	}
-	r.report.Findings = []schema.Finding{}
-	for i := range found.Findings {
-		// Who has not read everything cannot know what was not used.
-		if r.partial == nil || found.Findings[i].Code != rule.UnusedScope {
-			r.report.Findings = append(r.report.Findings, found.Findings[i])
-		}
-	}
+	r.report.Findings = append([]schema.Finding{}, found.Findings...)
 	r.summarise(&summary)
+	r.withholdUnused()
 	if r.store.lasting && r.partial == nil {
 		return clickhouse.SaveFindings(ctx, r.store.conn, r.report.Findings, time.Now())
 	}

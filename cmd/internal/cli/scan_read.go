@@ -45,7 +45,7 @@ func (a *app) installationKey() (*redact.Key, error) {
 }
 
 // newGateway makes the reader of logs and captures that the settings describe.
-func (a *app) newGateway(key *redact.Key, dead gateway.DeadLetter, captures *captures, p *progress) (*gateway.Gateway, error) {
+func (a *app) newGateway(ctx context.Context, key *redact.Key, dead gateway.DeadLetter, captures *captures, p *progress) (*gateway.Gateway, error) {
 	var files []string
 	for _, name := range a.settings.formatFile.values {
 		files = append(files, a.env.Path(name))
@@ -56,7 +56,7 @@ func (a *app) newGateway(key *redact.Key, dead gateway.DeadLetter, captures *cap
 	}
 	g, err := gateway.New(gateway.Config{
 		Key: key, Presets: presets, Format: strings.Join(a.settings.format.values, ""),
-		Host: a.settings.host, Tenant: a.settings.tenant, DeadLetter: dead, Stdin: a.env.Stdin,
+		Host: a.settings.host, Tenant: a.settings.tenant, DeadLetter: dead, Stdin: a.env.StdinUntil(ctx),
 		Captures: captures.read, Progress: p.bytes(),
 	})
 	if err != nil {
@@ -68,7 +68,7 @@ func (a *app) newGateway(key *redact.Key, dead gateway.DeadLetter, captures *cap
 // read reads all inputs into the sink and accounts for them in the report.
 func (r *scanRun) read(ctx context.Context, key *redact.Key, dead *deadLetters, inputs []string, sink collector.Sink) error {
 	c := r.newCaptures(key)
-	g, err := r.newGateway(key, dead.orNil(), c, r.progress)
+	g, err := r.newGateway(ctx, key, dead.orNil(), c, r.progress)
 	if err != nil {
 		return err
 	}

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/schema"
 )
 
@@ -37,5 +39,32 @@ report (scan -o json). Without a noun it lists them.`,
 		_, err = a.env.Stdout.Write(text)
 		return err
 	})
-	return group("schema", "show the schemas of the output, bring a store forward", "", show)
+	migrate := &cobra.Command{
+		Use: "migrate", Short: "bring a store forward to the tables of this release", Args: cobra.NoArgs,
+		Long: `Brings the tables of a store forward, step by step, and says which steps ran.
+Every command that opens a store does the same; this one is for doing it at a
+time of your choice. A store of a newer release is refused.`,
+		Example: "  scopedrift schema migrate --data store/\n  scopedrift schema migrate --clickhouse clickhouse://db.example.com:9000/scopedrift",
+	}
+	a.settings.bind(migrate.Flags(), storeFlags...)
+	migrate.RunE = a.action(a.migrate)
+	return group("schema", "show the schemas of the output, bring a store forward",
+		"Schemas: those of what is written, and the tables of a store.", show, migrate)
+}
+
+func (a *app) migrate(ctx context.Context, _ []string) (err error) {
+	ctx, s, err := a.openExisting(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	for _, step := range s.migrated {
+		a.say("ran   %s", step.Name)
+	}
+	version, err := clickhouse.StoreVersion(ctx, s.conn)
+	if err != nil {
+		return interrupted(ctx, explained(err))
+	}
+	a.tick("the store has schema step %d, which is this release's", version)
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
+	"github.com/scopedrift/scopedrift/schema/table"
 )
 
 // What stands in a --data directory.
@@ -36,6 +37,8 @@ type store struct {
 	// lasting says that the store outlives the command, so it may hold calls
 	// of earlier runs.
 	lasting bool
+	// migrated are the schema steps that opening the store ran.
+	migrated []table.Step
 }
 
 // openStore opens the store that the settings name, for a command that writes:
@@ -120,7 +123,7 @@ func (a *app) connect(start, live context.Context, lasting bool) (context.Contex
 	conn, err := clickhouse.Open(start, target)
 	if err == nil {
 		s.conn = conn
-		_, err = clickhouse.Migrate(start, conn)
+		s.migrated, err = clickhouse.Migrate(start, conn)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(interrupted(ctx, interrupted(start, explained(err))), s.close())

@@ -70,9 +70,7 @@ func Explain(w io.Writer, f *schema.Finding, o Options) error {
 	}
 	p.label("harmless if", trimStop(e.BenignIf))
 	p.label("frameworks", strings.Join(f.Frameworks, ", "))
-	for i, next := range f.Next {
-		p.whole(map[bool]string{true: "next"}[i == 0], next)
-	}
+	p.commands(f.Next)
 	if len(e.Calls) > 0 {
 		fmt.Fprintf(p.out, "\n%s\n", p.paint.Strong(fmt.Sprintf("Calls (%s of %s, the earliest first)",
 			Number(uint64(len(e.Calls))), Number(max(f.Calls, uint64(len(e.Calls)))))))

@@ -122,6 +122,24 @@ type Options struct {
 	// Locate finds the file and line where the catalogue declares a
 	// credential; nil or an empty file where it does not.
 	Locate func(credential string) (file string, line int)
+	// Next completes a command that a finding leads on to, for people: with
+	// the store and the catalogue it needs. An empty answer leaves it out; nil
+	// shows commands as they are.
+	Next func(command string) string
+}
+
+// next returns the commands to show.
+func (o *Options) next(commands []string) []string {
+	if o.Next == nil {
+		return commands
+	}
+	var shown []string
+	for _, c := range commands {
+		if c = o.Next(c); c != "" {
+			shown = append(shown, c)
+		}
+	}
+	return shown
 }
 
 // Write writes the report in a format.

@@ -21,6 +21,7 @@ type prose struct {
 	out   *bufio.Writer
 	paint Paint
 	width int
+	next  func([]string) []string
 }
 
 func newProse(w io.Writer, o Options) *prose {
@@ -28,7 +29,7 @@ func newProse(w io.Writer, o Options) *prose {
 	if o.Columns >= 40 && o.Columns < width {
 		width = o.Columns
 	}
-	return &prose{bufio.NewWriter(w), o.Paint, width}
+	return &prose{bufio.NewWriter(w), o.Paint, width, o.next}
 }
 
 // labelWidth is the room for the words before the colon-less labels.
@@ -129,14 +130,17 @@ func (p *prose) finding(f *schema.Finding) {
 		p.label("coverage", CoverageText(c))
 	}
 	p.label("harmless if", trimStop(f.Evidence.BenignIf))
-	for i, next := range f.Next {
-		if i == 0 {
-			p.whole("next", next)
-		} else {
-			p.whole("", next)
-		}
-	}
+	p.commands(f.Next)
 	p.out.WriteByte('\n')
+}
+
+// commands writes commands to copy.
+func (p *prose) commands(list []string) {
+	word := "next"
+	for _, command := range p.next(list) {
+		p.whole(word, command)
+		word = ""
+	}
 }
 
 func trimStop(s string) string { return strings.TrimSuffix(s, ".") }
@@ -195,13 +199,11 @@ func (p *prose) summary(r *Report) {
 		fmt.Fprintf(p.out, "%s %s\n", p.paint.Strong(Count(uint64(total), "finding")+":"), strings.Join(by, ", "))
 	}
 	p.label("calls", p.callsLine(r))
-	for i := range s.Inputs {
-		p.label(map[bool]string{true: "read", false: ""}[i == 0], inputLine(&s.Inputs[i]))
-	}
+	p.list("read", inputLines(s.Inputs))
 	c := s.Credentials
 	p.label("credentials", credentialsLine(&c))
 	p.label("catalogue", catalogueLine(&r.Catalogue))
-	p.label("coverage", coverageLine(r.Coverage))
+	p.list("coverage", coverageLines(r.Coverage))
 	p.label("verdicts", counts(s.Uses))
 	p.list("unmapped", reasonsByCount(s.Unmapped))
 	p.list("not judged", withheldLines(s.Withheld))
@@ -246,16 +248,24 @@ func (p *prose) callsLine(r *Report) string {
 	return line
 }
 
-func inputLine(in *Input) string {
-	line := fmt.Sprintf("%s as %s: %s of %s", in.Name, firstOf(in.Format, "nothing known"),
-		Count(in.Calls, "call"), Count(in.Units, "unit"))
-	if skipped := counts(in.Skipped); skipped != "" {
-		line += "; skipped " + skipped
+// inputLines says how each input was read. Why a format was chosen is told
+// where there are few inputs, or where something of the input was lost.
+func inputLines(list []Input) []string {
+	var lines []string
+	for i := range list {
+		in := &list[i]
+		line := fmt.Sprintf("%s as %s: %s of %s", in.Name, firstOf(in.Format, "nothing known"),
+			Count(in.Calls, "call"), Count(in.Units, "unit"))
+		skipped := counts(in.Skipped)
+		if skipped != "" {
+			line += "; skipped " + skipped
+		}
+		if in.Why != "" && (len(list) <= 3 || skipped != "") {
+			line += " (" + in.Why + ")"
+		}
+		lines = append(lines, line)
 	}
-	if in.Why != "" {
-		line += " (" + in.Why + ")"
-	}
-	return line
+	return lines
 }
 
 func catalogueLine(c *Catalogue) string {
@@ -270,16 +280,15 @@ func catalogueLine(c *Catalogue) string {
 		Count(uint64(c.Services), "service"), Count(uint64(c.Credentials), "credential"), short)
 }
 
-func coverageLine(list []schema.Coverage) string {
+func coverageLines(list []schema.Coverage) []string {
 	if len(list) == 0 {
-		return "unknown: the catalogue declares no sources, so \"unused\" means as far as these logs show"
+		return []string{"unknown: the catalogue declares no sources, so \"unused\" means as far as these logs show"}
 	}
-	parts := make([]string, 0, len(list))
+	lines := make([]string, 0, len(list))
 	for i := range list {
-		name := firstOf(list[i].Service, "all services")
-		parts = append(parts, name+" "+CoverageText(&list[i]))
+		lines = append(lines, firstOf(list[i].Service, "all services")+": "+CoverageText(&list[i]))
 	}
-	return strings.Join(parts, "; ")
+	return lines
 }
 
 // CoverageText says in words how much was seen.
