@@ -1,10 +1,12 @@
 package catalog
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
 )
@@ -38,6 +40,7 @@ func FuzzLoad(f *testing.F) {
 		if len(data) > 1<<16 {
 			return
 		}
+		defer inTime(t, data)()
 		path := filepath.Join(dir, "catalog.yaml")
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
@@ -77,6 +80,7 @@ func FuzzOpenAPI(f *testing.F) {
 		if len(data) > 1<<16 {
 			return
 		}
+		defer inTime(t, data)()
 		if err := os.WriteFile(filepath.Join(dir, "spec"), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -165,4 +169,11 @@ func slowGlob(pattern, s string, segments bool) bool {
 		return false
 	}
 	return (pattern[0] == s[0] || pattern[0] == '?' && !segments) && slowGlob(pattern[1:], s[1:], segments)
+}
+
+// inTime ends the test program where one input takes very long: the parser must
+// not hang. Call what it returns when the input is done.
+func inTime(t testing.TB, data []byte) func() {
+	timer := time.AfterFunc(20*time.Second, func() { panic(fmt.Sprintf("more than 20 s for %d bytes: %.200q", len(data), data)) })
+	return func() { timer.Stop() }
 }
