@@ -225,7 +225,7 @@ func (e *entry) appliesKubernetes(n *need, r *Request) (truth, bool) {
 		return yes, false
 	}
 	switch {
-	case n.right != nil && n.right.nameless():
+	case len(g.Names) == 0, n.right != nil && n.right.nameless():
 		return no, false
 	case !r.ResourceKnown:
 		return maybe, true
@@ -243,6 +243,8 @@ func (e *entry) appliesElsewhere(n *need, r *Request, sure bool) (t truth, open 
 	}
 	if g.Namespaces != nil && !slices.Contains(g.Namespaces, "*") {
 		switch {
+		case len(g.Namespaces) == 0:
+			return no, false
 		case r.Tenant == "":
 			t = maybe
 		case !slices.ContainsFunc(g.Namespaces, func(p string) bool { return glob(p, r.Tenant, false) }):
@@ -252,6 +254,9 @@ func (e *entry) appliesElsewhere(n *need, r *Request, sure bool) (t truth, open 
 	for i, patterns := range [...][]string{g.Resources, g.Names} {
 		if patterns == nil || slices.Contains(patterns, "*") {
 			continue
+		}
+		if len(patterns) == 0 {
+			return no, false
 		}
 		if !r.ResourceKnown || r.Resource == "" {
 			t, open = min(t, maybe), open || !r.ResourceKnown

@@ -446,20 +446,31 @@ func (e *evaluation) refused(n *need, sure bool) (t truth, open bool) {
 
 // why tells why an entry is uncertain for the request.
 func (e *entry) why(r *Request) string {
+	g := e.grant
 	var why []string
-	if e.grant.Conditional {
+	if g.Conditional {
 		why = append(why, "the entry is conditional")
 	}
-	narrow := *e.grant
-	narrow.Conditional = false
-	if text := (&entry{grant: &narrow, dialect: e.dialect}).narrowing(); text != "" {
+	kubernetes := e.dialect == schema.DialectKubernetes
+	if g.APIGroups != nil && !kubernetes {
+		why = append(why, "it names API groups, which only Kubernetes has")
+	}
+	if g.Namespaces != nil && !kubernetes && r.Tenant == "" && !slices.Contains(g.Namespaces, "*") {
+		why = append(why, "it holds only in "+strings.Join(g.Namespaces, ", ")+", and the call shows no tenant")
+	}
+	objects := g.Names
+	if !kubernetes {
+		objects = append(slices.Clone(g.Resources), g.Names...)
+	}
+	if len(objects) > 0 && !slices.Contains(objects, "*") {
+		only := "it holds only on " + strings.Join(objects, ", ")
 		switch {
 		case !r.ResourceKnown:
-			why = append(why, "it holds only "+text+", and these calls are not told apart by that")
+			why = append(why, only+", and these calls are not told apart by that")
 		case r.Resource == "":
-			why = append(why, "it holds only "+text+", which the call does not show")
+			why = append(why, only+", which the call does not show")
 		default:
-			why = append(why, fmt.Sprintf("it holds only %s, and %q does not tell whether it does", text, r.Resource))
+			why = append(why, fmt.Sprintf("%s, and %q does not tell whether it does", only, r.Resource))
 		}
 	}
 	return strings.Join(why, ", and ")

@@ -114,7 +114,10 @@ func (a *attempt) count(u *Use) {
 	}
 	a.learned = a.learned || u.RouteSource == schema.RouteLearned
 	a.decisions[u.Decision] = struct{}{}
-	a.fold.add(u, u.calls())
+	// One call proves the attempt; its repeats would only crowd out the others.
+	first := u.calls()
+	first.To = first.From
+	a.fold.add(u, first)
 }
 
 // probed returns the operation as D02 counts it, and the kind of resource it
@@ -321,8 +324,8 @@ func (r *probingRule) finding(h hour, all []*attempt, who *probePool, probers in
 		names[a.Operation+onService(a.Service)] = struct{}{}
 		total.widen(a.fold.first, a.fold.last)
 		f.Calls += a.fold.tally.calls()
-		for _, s := range a.fold.want.cut() {
-			want.add(s)
+		if list := a.fold.want.cut(); len(list) > 0 {
+			want.add(list[0])
 		}
 		if a.beyond {
 			beyond++
@@ -349,8 +352,7 @@ func (r *probingRule) finding(h hour, all []*attempt, who *probePool, probers in
 		count(len(h.attempts), "operation"), span(end.Sub(start)))
 
 	f.Severity, f.Confidence = r.grade(&f, h, all, who, worst, beyond, learned, probers, start)
-	f.Next = commands(&f, "scopedrift calls --credential "+argument(r.subject.Name)+" --decision denied",
-		"scopedrift investigate "+argument(r.subject.Name))
+	f.Next = commands(&f, "scopedrift calls --credential "+argument(r.subject.Name)+since(f.First))
 	return f, want.cut()
 }
 
@@ -364,7 +366,7 @@ func (r *probingRule) grade(f *schema.Finding, h hour, all []*attempt, who *prob
 		f.Reasons = append(f.Reasons, fmt.Sprintf("%s in all qualifying hours", count(len(all), "operation")))
 	}
 	if beyond > 0 {
-		f.Reasons = append(f.Reasons, fmt.Sprintf("%d of them were out of its grant and not refused", beyond))
+		f.Reasons = append(f.Reasons, fmt.Sprintf("out of its grant and not refused: %d of them", beyond))
 	}
 	if who.subject != "" {
 		f.Reasons = append(f.Reasons, "all by the user "+who.subject)

@@ -209,7 +209,7 @@ func (r *reversalRule) finding(at reversalAt, v *reversed) schema.Finding {
 		f.Reasons = append(f.Reasons, "the token that was allowed presented what the denied one did not: "+some(sortedKeys(v.gained), 8))
 	}
 	f.Severity, f.Confidence = r.grade(&f, v)
-	f.Next = commands(&f, callsOf(&f), "scopedrift investigate "+argument(r.subject.Name))
+	f.Next = commands(&f, callsOf(&f)+since(f.First))
 	return f
 }
 

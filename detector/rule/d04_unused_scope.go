@@ -211,7 +211,7 @@ func (r *unusedRule) judge(h *holding) (*schema.Finding, string) {
 	}
 	unmapped, authorised := r.unmapped(open.services)
 	if 2*len(unmapped) >= authorised && len(unmapped) > 0 {
-		return nil, fmt.Sprintf("%d of its %s there are unmapped, and may need it", len(unmapped), count(authorised, "operation"))
+		return nil, fmt.Sprintf("of its %s there, the demand of %d is unmapped, and may be this scope", count(authorised, "operation"), len(unmapped))
 	}
 	seen := r.env.Coverage.All(open.services)
 	from := max(horizon, schema.DayOf(later(h.from, r.issued(), r.env.Window.From)))
@@ -295,7 +295,7 @@ func (r *unusedRule) finding(h *holding, open unlock, seen *Seen, observed []sch
 	}
 	f.Title = fmt.Sprintf("%s holds %s%s and has not used it on %s%s", r.subject.Name, h.scope, atAuthority(h.authority), count(days, "observed day"), asFar)
 
-	f.Reasons = append(f.Reasons, h.reason(), r.silence(days, last))
+	f.Reasons = append(f.Reasons, r.since(h), r.silence(days, last))
 	if open.reason != "" {
 		f.Reasons = append(f.Reasons, open.reason)
 	}
@@ -307,11 +307,11 @@ func (r *unusedRule) finding(h *holding, open unlock, seen *Seen, observed []sch
 	return f
 }
 
-// reason says where the holding comes from.
-func (h *holding) reason() string {
-	text := "held"
-	if !h.from.IsZero() && h.from.Unix() > 0 {
-		text += " since " + h.from.UTC().Format(time.DateOnly)
+// since says how long it is held and who says so.
+func (r *unusedRule) since(h *holding) string {
+	text := "held all through the window"
+	if h.from.After(r.env.Window.From) {
+		text = "held since " + h.from.UTC().Format(time.DateOnly)
 	}
 	if len(h.sources) > 0 {
 		text += ", says " + some(sortedKeys(h.sources), 3)

@@ -219,7 +219,7 @@ func (r *originRule) finding(session string, a *awayFrom) schema.Finding {
 	f.Reasons = append(f.Reasons, fmt.Sprintf("%s between %s and %s", count(f.Calls, "call"), stamp(a.first), stamp(a.last)),
 		w.reason(f.Severity),
 		fmt.Sprintf("confidence %.2f: declared home, accepted credential%s", f.Confidence, onlyWorkload(len(a.networks) == 0)))
-	f.Next = commands(&f, callsOf(&schema.Finding{Credential: f.Credential})+since(a.first), "scopedrift investigate "+argument(r.subject.Name))
+	f.Next = commands(&f, callsOf(&schema.Finding{Credential: f.Credential})+since(a.first))
 	return f
 }
 
