@@ -156,7 +156,7 @@ func TestSum(t *testing.T) {
 		}
 		seen[sum] = name
 	}
-	if k.Sum("x", []byte("a")) != k.Sum("x", []byte("a")) {
+	if first := k.Sum("x", []byte("a")); first != k.Sum("x", []byte("a")) {
 		t.Error("a sum is not stable")
 	}
 	unit, ordinal := bytes.Repeat([]byte("u"), 900), []byte{1, 0, 0, 0}

@@ -1,5 +1,7 @@
 package redact
 
+import "bytes"
+
 // findTokens looks at each stretch of token characters: for known beginnings,
 // for Base64 of JSON, and for noise.
 func (f *finder) findTokens() {
@@ -78,17 +80,20 @@ func (f *finder) wideEnd(end int) int {
 // maxARN is the length of the longest ARN that IAM takes.
 const maxARN = 2048
 
-// insideARN reports whether the byte at i is part of an Amazon resource name,
-// whose parts may look random and are names.
+// insideARN reports whether the byte at i is part of the resource of an Amazon
+// resource name, arn:partition:service:region:account:resource, whose parts may
+// look random and are names.
 func (f *finder) insideARN(i int) bool {
-	for least := i - maxARN; i > 0 && i > least; i-- {
-		c := f.text[i-1]
-		if c == ' ' || c == '"' || c == '\'' || c == ',' || c == '(' || c == '[' || c == '\n' || c == '=' ||
-			c == '/' && f.mode == modePath && f.raw(i-1) {
+	start, least := i, max(0, i-maxARN)
+	for ; start > least; start-- {
+		c := f.text[start-1]
+		if c <= ' ' || c == '"' || c == '\'' || c == ',' || c == '(' || c == '[' || c == '=' || c == '<' || c == '>' ||
+			c == '/' && f.mode == modePath && f.raw(start-1) {
 			break
 		}
 	}
-	return hasPrefixFold(f.text[i:], "arn:")
+	head := f.text[start:i]
+	return bytes.HasPrefix(head, []byte("arn:aws")) && bytes.Count(head, []byte(":")) >= 5
 }
 
 // awsSecretSize is the length of an AWS secret access key.
@@ -109,11 +114,25 @@ func (f *finder) findWide() {
 				continue
 			}
 		}
-		if slashes > 0 && i-start >= minRandom && !f.insideARN(start) {
+		if slashes > 0 && i-start >= minRandom {
+			if f.insideARN(start) {
+				start = f.afterSegment(start, i)
+			}
 			f.wide(start, i)
 		}
 		start, slashes = i+1, 0
 	}
+}
+
+// afterSegment returns where the path segment after start begins, or end. Free
+// text has no segments: an ARN goes on to the end of its stretch.
+func (f *finder) afterSegment(start, end int) int {
+	for ; start < end; start++ {
+		if f.mode == modePath && f.text[start] == '/' && f.raw(start) {
+			return start + 1
+		}
+	}
+	return end
 }
 
 // wide looks at one stretch. Neighbours that look like noise and are long
