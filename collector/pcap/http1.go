@@ -180,6 +180,8 @@ func (h *http1) noMessage(r *messageReader, isRequest bool, c chunk) (protocol, 
 	preface := isRequest && bytes.HasPrefix(r.head, http2Preface[:14])
 	h.shrink(r)
 	if !h.request.started && !h.answer.started {
+		h.shrink(&h.request)
+		h.shrink(&h.answer)
 		h.out.stats.forget(speaksHTTP1)
 		s := newSniffer(h.conn, h.out)
 		if preface {
