@@ -110,18 +110,19 @@ func (t *hostTable) route(site *site, routers map[string]*router, order map[*Ser
 	if site.router != nil {
 		return
 	}
-	site.router = &router{}
-	routers[key] = site.router
+	var built trie
 	for _, s := range site.services {
 		for _, o := range s.Operations {
 			if o.Template == "" {
 				continue
 			}
-			if taken := site.router.add(s, o); taken != nil {
+			if taken := built.add(s, o); taken != nil {
 				t.conflicts = append(t.conflicts, conflict{*taken, endpoint{o.Method, s, o}})
 			}
 		}
 	}
+	site.router = built.compile()
+	routers[key] = site.router
 }
 
 // maxHost is the longest host name that is looked up, with its port; DNS names

@@ -1,175 +1,95 @@
 package catalog
 
-import (
-	"cmp"
-	"slices"
-	"strings"
-)
+import "strings"
 
-// router is a trie over the segments of templates. At each node a path's
-// segment is tried as a literal, then as a pattern (more text first), then as a
-// parameter, then as the start of a rest; a branch that ends without the
-// wanted method is left again. So the answer is the most literal template that
-// matches, segment by segment from the left, among those with the method.
+// router finds the operation of a method and path. It is a trie over the
+// segments of templates: at each node a path's segment is tried as a literal,
+// then as a pattern (more text first), then as a parameter, then as the start
+// of a rest; a branch that ends without the wanted method is left again. So the
+// answer is the most literal template that matches, segment by segment from the
+// left, among those with the method.
 type router struct {
-	root routeNode
-	// texts holds each literal and method once: templates repeat them, and a
-	// lookup that finds them in the processor's cache is twice as fast.
-	texts map[string]string
+	// nodes begin with the root. The other arrays hold what the nodes' spans
+	// refer to.
+	nodes     []routeNode
+	literals  []literalEdge
+	edges     []routeEdge
+	endpoints []endpoint
 }
 
 type routeNode struct {
-	// few are the literals while they are at most maxFew, many all of them
-	// when they are more.
-	few      []literalEdge
-	many     map[string]*routeNode
-	patterns []routeEdge
-	param    *routeNode
-	rests    []routeEdge
-	// plain are the operations of a template that ends here, slashed those of
-	// one that ends here with a slash.
-	plain, slashed []endpoint
+	// literals are sorted by key.
+	literals span
+	patterns span
+	rests    span
+	plain    span
+	slashed  span
+	// param is the node that a parameter leads to; 0 is none, since nothing
+	// leads to the root.
+	param uint32
 }
 
-// maxFew is up to how many literals a comparison one by one beats a map.
-const maxFew = 8
+// span is a part of one of the router's arrays.
+type span struct{ start, count uint32 }
 
 // literalEdge leads to a node by one literal.
 type literalEdge struct {
+	// key is literalKey of the text.
+	key  uint32
+	node uint32
 	text string
-	node *routeNode
-}
-
-// literal returns the node that a literal leads to, or nil.
-func (n *routeNode) literal(text string) *routeNode {
-	if n.many != nil {
-		return n.many[text]
-	}
-	for i := range n.few {
-		if n.few[i].text == text {
-			return n.few[i].node
-		}
-	}
-	return nil
-}
-
-// literalBytes is literal without the need to make a string.
-func (n *routeNode) literalBytes(text []byte) *routeNode {
-	if n.many != nil {
-		return n.many[string(text)]
-	}
-	for i := range n.few {
-		if n.few[i].text == string(text) {
-			return n.few[i].node
-		}
-	}
-	return nil
-}
-
-func (n *routeNode) addLiteral(text string) *routeNode {
-	made := &routeNode{}
-	switch {
-	case n.many != nil:
-		n.many[text] = made
-	case len(n.few) < maxFew:
-		n.few = append(n.few, literalEdge{text, made})
-	default:
-		n.many = make(map[string]*routeNode, 2*maxFew)
-		for _, e := range n.few {
-			n.many[e.text] = e.node
-		}
-		n.many[text] = made
-		n.few = nil
-	}
-	return made
-}
-
-// once returns the router's own copy of a text.
-func (r *router) once(text string) string {
-	if r.texts == nil {
-		r.texts = map[string]string{}
-	}
-	if own, ok := r.texts[text]; ok {
-		return own
-	}
-	text = strings.Clone(text)
-	r.texts[text] = text
-	return text
 }
 
 // routeEdge leads to a node by the parts of a pattern or rest.
 type routeEdge struct {
-	parts  []string
-	weight int
-	node   *routeNode
+	parts []string
+	node  uint32
 }
 
-// endpoint is an operation at the end of its template.
-type endpoint struct {
-	method    string
-	service   *Service
-	operation *Operation
+// literalKey tells most texts apart by their length, beginning and end. It is
+// much cheaper than a hash of the whole text, and the text is compared after
+// all.
+func literalKey[T string | []byte](s T) uint32 {
+	n := len(s)
+	if n < 4 {
+		key := uint32(n)
+		for i := range n {
+			key = key<<8 | uint32(s[i])
+		}
+		return key
+	}
+	first := uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
+	last := uint32(s[n-4]) | uint32(s[n-3])<<8 | uint32(s[n-2])<<16 | uint32(s[n-1])<<24
+	return first*0x9e3779b1 ^ last*0x85ebca6b + uint32(n)
 }
 
-// add puts an operation in, and returns the one that has the place already, if
-// there is one: then nothing is added.
-func (r *router) add(s *Service, o *Operation) *endpoint {
-	segments, slash, err := parseTemplate(o.Template)
-	if err != nil {
-		// Load has refused such templates.
-		return nil
-	}
-	n := &r.root
-	for i := range segments {
-		segments[i].text = r.once(segments[i].text)
-		n = n.child(&segments[i])
-	}
-	list := &n.plain
-	if slash {
-		list = &n.slashed
-	}
-	for i := range *list {
-		if (*list)[i].method == o.Method {
-			return &(*list)[i]
-		}
-	}
-	*list = append(*list, endpoint{r.once(o.Method), s, o})
-	return nil
-}
+// fewLiterals is up to how many keys a comparison one by one beats a search.
+const fewLiterals = 8
 
-// child returns the node that a segment leads to, making it if needed.
-func (n *routeNode) child(s *segment) *routeNode {
-	switch s.kind {
-	case segLiteral:
-		if next := n.literal(s.text); next != nil {
-			return next
-		}
-		return n.addLiteral(s.text)
-	case segParameter:
-		if n.param == nil {
-			n.param = &routeNode{}
-		}
-		return n.param
-	case segPattern:
-		return edge(&n.patterns, s)
+// literal returns the node that a literal leads to from n; 0 is none.
+func literal[T string | []byte](r *router, n *routeNode, segment T) uint32 {
+	if n.literals.count == 0 {
+		return 0
 	}
-	return edge(&n.rests, s)
-}
-
-// edge finds or makes the edge with these parts, keeping the edges in the
-// order in which they are tried.
-func edge(edges *[]routeEdge, s *segment) *routeNode {
-	for i := range *edges {
-		if slices.Equal((*edges)[i].parts, s.parts) {
-			return (*edges)[i].node
+	edges := r.literals[n.literals.start : n.literals.start+n.literals.count]
+	key := literalKey(segment)
+	i := 0
+	if len(edges) > fewLiterals {
+		high := len(edges)
+		for i < high {
+			if middle := int(uint(i+high) >> 1); edges[middle].key < key {
+				i = middle + 1
+			} else {
+				high = middle
+			}
 		}
 	}
-	made := routeEdge{parts: s.parts, weight: s.weight(), node: &routeNode{}}
-	*edges = append(*edges, made)
-	slices.SortStableFunc(*edges, func(a, b routeEdge) int {
-		return cmp.Or(cmp.Compare(b.weight, a.weight), slices.Compare(a.parts, b.parts))
-	})
-	return made.node
+	for ; i < len(edges) && edges[i].key <= key; i++ {
+		if edges[i].key == key && edges[i].text == string(segment) {
+			return edges[i].node
+		}
+	}
+	return 0
 }
 
 // maxVisits bounds the nodes that one lookup visits. A path cannot make a
@@ -179,6 +99,7 @@ const maxVisits = 4096
 
 // walk is one lookup.
 type walk struct {
+	router       *router
 	path, method string
 	// only restricts the answer to one service; nil is any.
 	only *Service
@@ -190,8 +111,8 @@ type walk struct {
 // find returns the endpoint of a path (which is empty or begins with a slash)
 // and method, or nil.
 func (r *router) find(path, method string, only *Service) *endpoint {
-	w := walk{path: path, method: method, only: only, encoded: strings.IndexByte(path, '%') >= 0, visits: maxVisits}
-	return w.from(&r.root, 0)
+	w := walk{router: r, path: path, method: method, only: only, encoded: strings.IndexByte(path, '%') >= 0, visits: maxVisits}
+	return w.from(0, 0)
 }
 
 // dotSegment reports whether a segment is "." or "..", encoded or not. What a
@@ -226,10 +147,11 @@ func dotSegments(path string) bool {
 
 // from continues at node n; at is the offset of the slash before the next
 // segment, or the path's length.
-func (w *walk) from(n *routeNode, at int) *endpoint {
+func (w *walk) from(node uint32, at int) *endpoint {
 	if w.visits--; w.visits < 0 {
 		return nil
 	}
+	n := &w.router.nodes[node]
 	rest := w.path[at:]
 	switch rest {
 	case "":
@@ -254,8 +176,8 @@ func (w *walk) from(n *routeNode, at int) *endpoint {
 			return e
 		}
 	}
-	for i := range n.rests {
-		if e := w.rest(&n.rests[i], at+1); e != nil {
+	for i := range n.rests.count {
+		if e := w.rest(&w.router.edges[n.rests.start+i], at+1); e != nil {
 			return e
 		}
 	}
@@ -269,26 +191,26 @@ func (w *walk) segment(n *routeNode, segment string, next int) *endpoint {
 		return nil
 	}
 	encoded := w.encoded && strings.IndexByte(segment, '%') >= 0
-	var child *routeNode
+	var child uint32
 	if encoded {
-		child = n.literalDecoded(segment)
+		child = w.literalDecoded(n, segment)
 	} else {
-		child = n.literal(segment)
+		child = literal(w.router, n, segment)
 	}
-	if child != nil {
+	if child != 0 {
 		if e := w.from(child, next); e != nil {
 			return e
 		}
 	}
-	for i := range n.patterns {
-		p := &n.patterns[i]
+	for i := range n.patterns.count {
+		p := &w.router.edges[n.patterns.start+i]
 		if encoded && matchDecoded(p.parts, segment) || !encoded && matchParts(p.parts, segment) {
 			if e := w.from(p.node, next); e != nil {
 				return e
 			}
 		}
 	}
-	if n.param != nil {
+	if n.param != 0 {
 		return w.from(n.param, next)
 	}
 	return nil
@@ -298,13 +220,13 @@ func (w *walk) segment(n *routeNode, segment string, next int) *endpoint {
 // one matches only as a parameter or rest.
 const maxDecoded = 512
 
-func (n *routeNode) literalDecoded(segment string) *routeNode {
+func (w *walk) literalDecoded(n *routeNode, segment string) uint32 {
 	var buf [maxDecoded]byte
 	length, ok := decode(buf[:], segment)
 	if !ok {
-		return nil
+		return 0
 	}
-	return n.literalBytes(buf[:length])
+	return literal(w.router, n, buf[:length])
 }
 
 func matchDecoded(parts []string, segment string) bool {
@@ -353,12 +275,13 @@ func equalAt[T string | []byte](s T, at int, part string) bool {
 // The fewest segments are tried first, so that literals after it are found.
 func (w *walk) rest(e *routeEdge, start int) *endpoint {
 	prefix, suffix := e.parts[0], e.parts[1]
+	final := w.router.nodes[e.node].final()
 	if !strings.HasPrefix(w.path[start:], prefix) {
 		return nil
 	}
 	for end := start; end < len(w.path); {
 		end++
-		if i := strings.IndexByte(w.path[end:], '/'); i >= 0 && !e.node.final() {
+		if i := strings.IndexByte(w.path[end:], '/'); i >= 0 && !final {
 			end += i
 		} else {
 			end = len(w.path)
@@ -377,21 +300,21 @@ func (w *walk) rest(e *routeEdge, start int) *endpoint {
 
 // final reports whether no template goes on behind the node.
 func (n *routeNode) final() bool {
-	return n.few == nil && n.many == nil && n.patterns == nil && n.param == nil && n.rests == nil
+	return n.literals.count == 0 && n.patterns.count == 0 && n.param == 0 && n.rests.count == 0
 }
 
 // endpoint returns the one with the walk's method; a HEAD that is no operation
 // of its own is the GET's.
-func (w *walk) endpoint(list []endpoint) *endpoint {
-	if e := w.withMethod(list, w.method); e != nil || w.method != "HEAD" {
+func (w *walk) endpoint(s span) *endpoint {
+	if e := w.withMethod(s, w.method); e != nil || w.method != "HEAD" {
 		return e
 	}
-	return w.withMethod(list, "GET")
+	return w.withMethod(s, "GET")
 }
 
-func (w *walk) withMethod(list []endpoint, method string) *endpoint {
-	for i := range list {
-		if e := &list[i]; e.method == method && (w.only == nil || w.only == e.service) {
+func (w *walk) withMethod(s span, method string) *endpoint {
+	for i := range s.count {
+		if e := &w.router.endpoints[s.start+i]; e.method == method && (w.only == nil || w.only == e.service) {
 			return e
 		}
 	}

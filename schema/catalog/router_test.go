@@ -14,7 +14,7 @@ import (
 // newRouter makes a router of "METHOD /template" names.
 func newRouter(t testing.TB, names ...string) *router {
 	t.Helper()
-	r := &router{}
+	var built trie
 	for _, name := range names {
 		method, template, ok := splitOperation(name)
 		if !ok {
@@ -23,9 +23,9 @@ func newRouter(t testing.TB, names ...string) *router {
 		if _, _, err := parseTemplate(template); err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
-		r.add(nil, &Operation{Name: name, Method: method, Template: template})
+		built.add(nil, &Operation{Name: name, Method: method, Template: template})
 	}
-	return r
+	return built.compile()
 }
 
 func (r *router) name(method, path string) string {
