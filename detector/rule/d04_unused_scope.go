@@ -72,8 +72,8 @@ func (r *unusedRule) use(u *Use) {
 	}
 	r.present(u)
 	key := exercise{u.Principal.Kind, u.Service, u.Operation, ""}
-	if s := r.env.Catalog.ServiceNamed(u.Service); s != nil && s.Dialect == schema.DialectKubernetes {
-		key.tenant = u.Tenant // a namespace narrows grants, other tenants do not
+	if r.byTenant(u.Service) {
+		key.tenant = u.Tenant
 	}
 	l := r.used[key]
 	if l == nil {
@@ -91,6 +91,15 @@ func (r *unusedRule) use(u *Use) {
 		l.unmapped = l.unmapped || u.Judgement.Demand.State == schema.DemandUnmapped
 	}
 	r.tally.add(u)
+}
+
+// byTenant reports whether a grant may depend on the tenant of a call.
+func (r *unusedRule) byTenant(service string) bool {
+	if s := r.env.Catalog.ServiceNamed(service); s != nil && s.Dialect == schema.DialectKubernetes {
+		return true
+	}
+	d := r.subject.Declared
+	return d != nil && slices.ContainsFunc(d.Grants, func(g schema.Grant) bool { return g.Namespaces != nil })
 }
 
 // present notes the scopes that a token presented where nothing is declared.
@@ -193,46 +202,75 @@ func (r *unusedRule) finish(out *Result) {
 // judge says that a scope is unused, or why that cannot be said; neither where
 // it is used.
 func (r *unusedRule) judge(h *holding) (*schema.Finding, string) {
-	first, end := schema.DayOf(r.env.Window.From), schema.DayOf(r.env.Window.To.Add(-time.Microsecond))
-	horizon := schema.Day(max(int(first), int(end)-r.env.Horizon+1))
 	last := r.lastUse(h)
-	if !last.IsZero() && schema.DayOf(last) >= horizon {
+	if !last.IsZero() && schema.DayOf(last) >= r.horizon() {
 		return nil, ""
 	}
+	o := r.observe(h)
+	if o.why != "" {
+		return nil, o.why
+	}
+	f := r.finding(h, o, last)
+	return &f, ""
+}
+
+// horizon is the first day on which use still matters.
+func (r *unusedRule) horizon() schema.Day {
+	first, end := schema.DayOf(r.env.Window.From), schema.DayOf(r.env.Window.To.Add(-time.Microsecond))
+	return schema.Day(max(int(first), int(end)-r.env.Horizon+1))
+}
+
+// observation is how well use of a held scope would have been seen.
+type observation struct {
+	// why says why nothing can be said; empty if it can.
+	why  string
+	open unlock
+	seen Seen
+	// days are those observed, from start on.
+	days     []schema.Day
+	start    schema.Day
+	unmapped []string
+}
+
+// observe tells whether silence of the scope would mean something.
+func (r *unusedRule) observe(h *holding) (o observation) {
 	if rare := r.env.Catalog.Scopes[h.scope].Rare; rare != "" {
-		return nil, "it is declared rare: " + rare
+		o.why = "it is declared rare: " + rare
+		return o
 	}
 	if incomplete := r.env.Coverage.Incomplete(); len(incomplete) > 0 {
-		return nil, strings.Join(incomplete, "; ")
+		o.why = strings.Join(incomplete, "; ")
+		return o
 	}
-	open := r.env.opens(r.subject, h)
-	if open.why != "" {
-		return nil, open.why
+	o.open = r.env.opens(r.subject, h)
+	if o.why = o.open.why; o.why != "" {
+		return o
 	}
-	unmapped, authorised := r.unmapped(open.services)
-	if 2*len(unmapped) >= authorised && len(unmapped) > 0 {
-		return nil, fmt.Sprintf("of its %s there, the demand of %d is unmapped, and may be this scope", count(authorised, "operation"), len(unmapped))
+	var authorised int
+	if o.unmapped, authorised = r.unmapped(o.open.services); len(o.unmapped) > 0 && 2*len(o.unmapped) >= authorised {
+		o.why = fmt.Sprintf("of its %s there, the demand of %d is unmapped, and may be this scope", count(authorised, "operation"), len(o.unmapped))
+		return o
 	}
-	seen := r.env.Coverage.All(open.services)
-	from := max(horizon, schema.DayOf(later(h.from, r.issued(), r.env.Window.From)))
-	observed, start := seen.Tail(from, end, minCoverage)
+	end := schema.DayOf(r.env.Window.To.Add(-time.Microsecond))
+	from := max(r.horizon(), schema.DayOf(later(h.from, r.issued(), r.env.Window.From)))
+	o.seen = r.env.Coverage.All(o.open.services)
+	o.days, o.start = o.seen.Tail(from, end, minCoverage)
 	if h.presented {
-		observed = slices.DeleteFunc(slices.Clone(observed), func(d schema.Day) bool { _, ok := h.days[d]; return !ok })
+		o.days = slices.DeleteFunc(slices.Clone(o.days), func(d schema.Day) bool { _, ok := h.days[d]; return !ok })
 	}
 	switch {
-	case len(observed) >= r.env.MinDays:
-	case seen.Known && len(seen.Observed) >= r.env.MinDays && !h.presented:
-		return nil, fmt.Sprintf("the days since %s were not seen to %.0f %% over %d days: %s", from, 100*minCoverage, r.env.MinDays,
-			cmp.Or(strings.Join(seen.Holes, "; "), "it is held too short a time"))
-	case len(observed) == 0 && len(seen.Observed) == 0:
-		return nil, "no call to " + some(open.services, 3) + " was seen"
+	case len(o.days) >= r.env.MinDays:
+	case o.seen.Known && len(o.seen.Observed) >= r.env.MinDays && !h.presented:
+		o.why = fmt.Sprintf("the days since %s were not seen to %.0f %% over %d days: %s", from, 100*minCoverage, r.env.MinDays,
+			cmp.Or(strings.Join(o.seen.Holes, "; "), "it is held too short a time"))
+	case len(o.days) == 0 && len(o.seen.Observed) == 0:
+		o.why = "no call to " + some(o.open.services, 3) + " was seen"
 	case h.presented:
-		return nil, fmt.Sprintf("its token presented it on %s only, and %d are wanted", count(len(observed), "observed day"), r.env.MinDays)
+		o.why = fmt.Sprintf("its token presented it on %s only, and %d are wanted", count(len(o.days), "observed day"), r.env.MinDays)
 	default:
-		return nil, fmt.Sprintf("only %s since %s, and %d are wanted", count(len(observed), "observed day"), from, r.env.MinDays)
+		o.why = fmt.Sprintf("only %s since %s, and %d are wanted", count(len(o.days), "observed day"), from, r.env.MinDays)
 	}
-	f := r.finding(h, open, &seen, observed, start, last, unmapped)
-	return &f, ""
+	return o
 }
 
 // minCoverage is the share of the window's traffic that must have been seen.
@@ -276,33 +314,37 @@ func (r *unusedRule) issued() time.Time {
 	return r.subject.Declared.Issued
 }
 
-func (r *unusedRule) finding(h *holding, open unlock, seen *Seen, observed []schema.Day, start schema.Day, last time.Time, unmapped []string) schema.Finding {
+func (r *unusedRule) finding(h *holding, o observation, last time.Time) schema.Finding {
 	f := r.open(UnusedScope, h.authority, h.scope)
 	f.Scope = h.scope
 	f.Verdict = verdict(schema.VerdictDormant)
-	if len(open.services) == 1 {
-		f.Service = open.services[0]
+	if len(o.open.services) == 1 {
+		f.Service = o.open.services[0]
 		f.Environment = r.environment(f.Service)
 	}
-	f.First, f.Last = start.Start(), r.env.Now
-	coverage := seen.Coverage
+	f.First, f.Last = o.start.Start(), r.env.Now
+	coverage := o.seen.Coverage
 	f.Evidence.Coverage = &coverage
 	f.Evidence.Granted = []string{h.scope}
-	days := len(observed)
+	days := len(o.days)
 	asFar := ""
-	if !seen.Known {
+	if !o.seen.Known {
 		asFar = ", as far as these logs show"
 	}
 	f.Title = fmt.Sprintf("%s holds %s%s and has not used it on %s%s", r.subject.Name, h.scope, atAuthority(h.authority), count(days, "observed day"), asFar)
 
 	f.Reasons = append(f.Reasons, r.since(h), r.silence(days, last))
-	if open.reason != "" {
-		f.Reasons = append(f.Reasons, open.reason)
+	if o.open.reason != "" {
+		f.Reasons = append(f.Reasons, o.open.reason)
 	}
 	if h.conditional {
 		f.Reasons = append(f.Reasons, "the grant is conditional, which does not matter here: no call would have needed it")
 	}
-	f.Severity, f.Confidence = r.grade(&f, h, open, seen, days, unmapped)
+	w := r.weighScope(h, o.open)
+	f.Severity = min(w.severity(schema.SeverityLow, 2), schema.SeverityHigh)
+	var why string
+	f.Confidence, why = o.confidence()
+	f.Reasons = append(f.Reasons, w.reason(f.Severity), why)
 	f.Next = commands(&f, "scopedrift recommend "+argument(r.subject.Name), callsOf(&schema.Finding{Credential: f.Credential, Service: f.Service}))
 	return f
 }
@@ -333,12 +375,8 @@ func (r *unusedRule) silence(days int, last time.Time) string {
 	return text + "; last used " + stamp(last)
 }
 
-// grade sets severity and confidence, and says why.
-//
-// Confidence is by the rule of three: with no use on D independent days, the
-// scope is needed on at most about 3/D of the days (95 % bound). Calls are not
-// independent, days nearly are.
-func (r *unusedRule) grade(f *schema.Finding, h *holding, open unlock, seen *Seen, days int, unmapped []string) (schema.Severity, float64) {
+// weighScope weighs what a held scope lets its holder do.
+func (r *unusedRule) weighScope(h *holding, open unlock) weight {
 	w := weight{points: open.points, terms: slices.Clone(open.terms)}
 	if s := r.env.Catalog.Scopes[h.scope].Sensitivity; s > 0 {
 		w.points = max(w.points, sensitivityPoints(s))
@@ -351,25 +389,28 @@ func (r *unusedRule) grade(f *schema.Finding, h *holding, open unlock, seen *See
 		}
 	}
 	w.holder(r.subject)
-	severity := min(w.severity(schema.SeverityLow, 2), schema.SeverityHigh)
-	f.Reasons = append(f.Reasons, w.reason(severity))
+	return w
+}
 
+// confidence is by the rule of three: with no use on D independent days, the
+// scope is needed on at most about 3/D of the days (95 % bound). Calls are not
+// independent, days nearly are.
+func (o *observation) confidence() (float64, string) {
+	days := len(o.days)
 	bound := math.Min(1, 1-math.Pow(0.05, 1/float64(days)))
-	confidence := 1 - bound
+	c := 1 - bound
 	terms := []string{fmt.Sprintf("silent for %s, so it is needed on fewer than 1 day in %.0f (95 %% bound)", count(days, "day"), math.Floor(1/bound))}
-	if seen.Known {
+	if o.seen.Known {
 		terms = append(terms, fmt.Sprintf("the logs cover the window to at least %.0f %%", 100*minCoverage))
 	} else {
-		confidence = math.Min(confidence, 0.3)
+		c = math.Min(c, 0.3)
 		terms = append(terms, "at most 0.30, since it is not known what the logs cover")
 	}
-	if len(unmapped) > 0 {
-		confidence = math.Min(confidence, 0.5)
-		terms = append(terms, fmt.Sprintf("at most 0.50, since it may serve operations whose demand is unmapped: %s", some(unmapped, 3)))
+	if len(o.unmapped) > 0 {
+		c = math.Min(c, 0.5)
+		terms = append(terms, fmt.Sprintf("at most 0.50, since it may serve operations whose demand is unmapped: %s", some(o.unmapped, 3)))
 	}
-	confidence = round(confidence)
-	f.Reasons = append(f.Reasons, fmt.Sprintf("confidence %.2f: %s", confidence, strings.Join(terms, "; ")))
-	return severity, confidence
+	return round(c), fmt.Sprintf("confidence %.2f: %s", round(c), strings.Join(terms, "; "))
 }
 
 func atAuthority(name string) string {
