@@ -400,19 +400,23 @@ func (e *entry) narrowing() string {
 	return b.String()
 }
 
+// exceptions writes what is left out of an entry, empty for nothing.
+func (e *entry) exceptions() string {
+	if len(e.except) == 0 {
+		return ""
+	}
+	names := make([]string, len(e.except))
+	for i := range e.except {
+		names[i] = e.except[i].text
+	}
+	return " except " + strings.Join(names, ", ")
+}
+
 // texts lists the entry's scopes as they are shown.
 func (e *entry) texts() []string {
 	narrow := e.narrowing()
 	if narrow != "" {
 		narrow = " (" + narrow + ")"
-	}
-	except := ""
-	if len(e.except) > 0 {
-		names := make([]string, len(e.except))
-		for i := range e.except {
-			names[i] = e.except[i].text
-		}
-		except = " except " + strings.Join(names, ", ")
 	}
 	deny := ""
 	if e.grant.Effect == schema.EffectDeny {
@@ -420,7 +424,7 @@ func (e *entry) texts() []string {
 	}
 	out := make([]string, len(e.parts))
 	for i := range e.parts {
-		out[i] = deny + e.parts[i].text + except + narrow
+		out[i] = deny + e.parts[i].text + e.exceptions() + narrow
 	}
 	return out
 }

@@ -62,13 +62,7 @@ func (c *Comparer) appendHeld(held []HeldScope, g *schema.Grant, group string, w
 		return held
 	}
 	whole := newEntry(g, group, c.dialectOf(g))
-	except := ""
-	for i := range whole.except {
-		except += ", " + whole.except[i].text
-	}
-	if except != "" {
-		except = " except " + strings.TrimPrefix(except, ", ")
-	}
+	except := whole.exceptions()
 	narrowed := whole.narrowing()
 	for i := range whole.parts {
 		one := whole
