@@ -149,7 +149,9 @@ func (b *builder) request(r *reader, u *unit, c *schema.Call) (target []byte, re
 	}
 	if target != nil {
 		path, query := b.scrub.Target(validText(target))
-		c.Path = b.texts.clean(path)
+		if c.Method != "CONNECT" { // whose target is a host
+			c.Path = b.texts.clean(path)
+		}
 		c.QueryKeys = b.queryKeys(query)
 	}
 	b.hostOf(r, u, c, target)

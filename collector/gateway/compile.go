@@ -133,12 +133,14 @@ type format struct {
 	wrappers []wrapper
 	// slotPaths is what each slot is called in the log.
 	slotPaths []string
+	special   specialSlots
 	tenantKey []byte // a query key that holds the tenant, nil for none
 }
 
 // reader is one compiled preset.
 type reader struct {
 	*Preset
+	index    int // among the format's presets
 	fields   [fieldCount0]field
 	match    [][]int // slots
 	missing  [][]byte
@@ -192,8 +194,9 @@ var wrapperPaths = []string{
 // LookupEvents.
 var envelopeKeys = []string{"Records", "records", "items", "logEvents", "Events", "events"}
 
-// dockerPaths tell the time and end of a container runtime's line.
-const dockerTimePath = "time"
+// specialSlots are log fields that the engine itself looks at: a container
+// runtime's, and those by which an application's own log is known.
+type specialSlots struct{ time, stream, level, severity int }
 
 type compiler struct {
 	f        *format
@@ -276,8 +279,11 @@ func compile(presets []*Preset, tenant string) (*format, error) {
 		}
 		c.f.wrappers = append(c.f.wrappers, wrapper{path: path, slot: slot})
 	}
-	for _, path := range []string{dockerTimePath, "stream", "level", "severity", "msg"} {
-		if _, err := c.slot("json", path); err != nil {
+	special := &c.f.special
+	for path, slot := range map[string]*int{
+		"time": &special.time, "stream": &special.stream, "level": &special.level, "severity": &special.severity,
+	} {
+		if *slot, err = c.slot("json", path); err != nil {
 			return nil, err
 		}
 	}
@@ -356,6 +362,7 @@ func (c *compiler) reader(p *Preset) (*reader, error) {
 	if err := c.rules(r, p); err != nil {
 		return nil, err
 	}
+	r.index = len(c.f.presets)
 	c.f.presets = append(c.f.presets, r)
 	if p.Kind == "json" {
 		c.f.json = append(c.f.json, r)

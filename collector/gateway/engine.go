@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/scopedrift/scopedrift/collector"
@@ -43,8 +41,11 @@ type engine struct {
 	partial  [2]partialLine
 	stages   stages
 	slotSeen bitset
-	special  specialSlots
-	at       frame // the unit at hand, for its dead letter
+	// recognised counts units by preset, kinds calls by credential.
+	recognised []uint64
+	kinds      [256]uint64
+	special    specialSlots
+	at         frame // the unit at hand, for its dead letter
 }
 
 // partialLine is a line that a container runtime cut.
@@ -52,9 +53,6 @@ type partialLine struct {
 	data   []byte
 	micros int64
 }
-
-// specialSlots are log fields that the engine itself looks at.
-type specialSlots struct{ time, stream, log, level, severity int }
 
 func newEngine(g *Gateway, f *format, in collector.Input, b *builder, sink collector.Sink) *engine {
 	e := &engine{
@@ -66,8 +64,8 @@ func newEngine(g *Gateway, f *format, in collector.Input, b *builder, sink colle
 		chosen: sampling{forced: in.Format, byFormat: map[string]int{}},
 	}
 	e.u.s = e.s
-	at := func(path string) int { return slices.Index(f.slotPaths, path) }
-	e.special = specialSlots{at(dockerTimePath), at("stream"), at("log"), at("level"), at("severity")}
+	e.recognised = make([]uint64, len(f.presets))
+	e.special = f.special
 	b.source, b.tenant = in.Name, f.tenantKey
 	b.ids.units = recent{}
 	e.newBatch()
@@ -421,8 +419,10 @@ func (e *engine) endPartial() {
 
 // call makes a call of a recognised unit.
 func (e *engine) call(r *reader) {
-	e.report.Formats[r.Name]++
-	e.chosen.add(r, &e.u)
+	e.recognised[r.index]++
+	if e.chosen.sampled < sampleSize || e.recognised[r.index] == 1 {
+		e.chosen.add(r, &e.u)
+	}
 	for i := range e.s.vals {
 		if v := &e.s.vals[i]; !e.u.isMissing(v) {
 			e.slotSeen.set(int(v.slot))
@@ -466,7 +466,7 @@ func (e *engine) count(c *schema.Call) {
 	r := &e.report
 	r.Calls++
 	r.Shows.Time++
-	r.Shows.Credential[c.Credential.Kind.String()]++
+	e.kinds[c.Credential.Kind]++
 	add := func(n *uint64, yes bool) {
 		if yes {
 			*n++
@@ -487,13 +487,21 @@ func (e *engine) finish(fr *framer) *InputReport {
 	if fr.err != nil {
 		r.Cut = fr.err.Error()
 	}
+	for kind, n := range e.kinds {
+		if n > 0 {
+			r.Shows.Credential[schema.CredentialKind(kind).String()] = n
+		}
+	}
+	for i, n := range e.recognised {
+		if n > 0 {
+			r.Formats[e.f.presets[i].Name] = n
+		}
+	}
 	r.Chosen = e.chosen.words(fr.wraps)
 	r.Input.Format = e.chosen.name()
-	for _, name := range slices.Sorted(maps.Keys(r.Formats)) {
-		for _, reader := range e.f.presets {
-			if reader.Name == name {
-				r.Fields = append(r.Fields, e.fieldsOf(reader)...)
-			}
+	for i, reader := range e.f.presets {
+		if e.recognised[i] > 0 {
+			r.Fields = append(r.Fields, e.fieldsOf(reader)...)
 		}
 	}
 	return r

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"net/url"
 
 	"github.com/scopedrift/scopedrift/collector/identify"
 	"github.com/scopedrift/scopedrift/collector/redact"
@@ -33,7 +34,7 @@ func (b *builder) who(r *reader, u *unit, c *schema.Call, target []byte) {
 	case "cloudtrail":
 		cloud(r, u, &e.Cloud)
 	}
-	b.name(e)
+	b.identify.Identify(e, &b.identity)
 	c.Credential, c.Scopes = b.identity.Credential, b.identity.Scopes
 	c.Workload, c.ActorChain = b.identity.Workload, b.identity.ActorChain
 }
@@ -86,7 +87,7 @@ func unixSeconds(text []byte) int64 {
 	return n
 }
 
-// queryValue returns the value of a query parameter as it stands.
+// queryValue returns the value of a query parameter, decoded.
 func queryValue(target, key []byte) []byte {
 	_, query, _ := bytes.Cut(target, []byte("?"))
 	query, _, _ = bytes.Cut(query, []byte("#"))
@@ -94,6 +95,9 @@ func queryValue(target, key []byte) []byte {
 		var pair []byte
 		pair, query, _ = bytes.Cut(query, []byte("&"))
 		if name, v, ok := bytes.Cut(pair, []byte("=")); ok && bytes.Equal(name, key) {
+			if decoded, err := url.QueryUnescape(string(v)); err == nil {
+				return []byte(decoded)
+			}
 			return v
 		}
 	}

@@ -221,7 +221,11 @@ func (f *lineForm) closing(line []byte, pos, i int) int {
 		rest := line[at:]
 		if bytes.HasPrefix(rest, literal) {
 			rest = rest[len(literal):]
-			if i+2 >= len(f.pieces) || f.pieces[i+2].kind.begins(rest) {
+			if i+2 < len(f.pieces) {
+				if f.pieces[i+2].kind.begins(rest) {
+					return at
+				}
+			} else if len(rest) == 0 || rest[0] == ' ' {
 				return at
 			}
 		} else if i+1 >= f.must && cutShort(rest, literal) {

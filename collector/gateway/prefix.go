@@ -51,7 +51,7 @@ func criPrefix(line []byte) (prefix, bool) {
 		return prefix{}, false
 	}
 	rest := line[space+1:]
-	if len(rest) < 9 || !bytes.HasPrefix(rest, []byte("std")) || rest[6] != ' ' {
+	if len(rest) < 8 || !bytes.HasPrefix(rest, []byte("std")) || rest[6] != ' ' {
 		return prefix{}, false
 	}
 	stream := rest[3] // of stdout and stderr

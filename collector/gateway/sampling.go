@@ -20,7 +20,7 @@ type sampling struct {
 	why      map[string]string
 }
 
-// add notes a recognised unit.
+// add notes a recognised unit: one of the first, or the first of its format.
 func (s *sampling) add(r *reader, u *unit) {
 	if s.byFormat[r.Name] == 0 {
 		if s.why == nil {
@@ -38,13 +38,8 @@ func (s *sampling) add(r *reader, u *unit) {
 			}
 		}
 	}
-	if s.sampled < sampleSize {
-		s.sampled++
-		s.byFormat[r.Name]++
-	} else if s.byFormat[r.Name] == 0 {
-		s.byFormat[r.Name] = 1
-		s.sampled++
-	}
+	s.sampled++
+	s.byFormat[r.Name]++
 }
 
 // names lists the formats found, the most frequent first.
