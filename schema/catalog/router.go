@@ -145,63 +145,76 @@ func dotSegments(path string) bool {
 	return false
 }
 
-// from continues at node n; at is the offset of the slash before the next
-// segment, or the path's length.
+// from continues at a node; at is the offset of the slash before the next
+// segment, or the path's length. Where only one branch is left to try, it goes
+// on there itself rather than calling itself.
 func (w *walk) from(node uint32, at int) *endpoint {
-	if w.visits--; w.visits < 0 {
-		return nil
-	}
-	n := &w.router.nodes[node]
-	rest := w.path[at:]
-	switch rest {
-	case "":
-		if e := w.endpoint(n.plain); e != nil {
+	for {
+		if w.visits--; w.visits < 0 {
+			return nil
+		}
+		n := &w.router.nodes[node]
+		if len(w.path)-at <= 1 {
+			return w.end(n, at < len(w.path))
+		}
+		segment, next := w.path[at+1:], len(w.path)
+		if i := strings.IndexByte(segment, '/'); i >= 0 {
+			segment, next = segment[:i], at+1+i
+		}
+		if segment == "" {
+			return w.anyRest(n, at+1)
+		}
+		if (segment[0] == '.' || segment[0] == '%') && dotSegment(segment) {
+			w.visits = 0
+			return nil
+		}
+		encoded := w.encoded && strings.IndexByte(segment, '%') >= 0
+		var child uint32
+		if encoded {
+			child = w.literalDecoded(n, segment)
+		} else {
+			child = literal(w.router, n, segment)
+		}
+		if child != 0 {
+			if n.patterns.count == 0 && n.param == 0 && n.rests.count == 0 {
+				node, at = child, next
+				continue
+			}
+			if e := w.from(child, next); e != nil {
+				return e
+			}
+		}
+		if e := w.patterns(n, segment, encoded, next); e != nil {
 			return e
 		}
-		return w.endpoint(n.slashed)
-	case "/":
-		if e := w.endpoint(n.slashed); e != nil {
-			return e
+		if n.param != 0 && n.rests.count == 0 {
+			node, at = n.param, next
+			continue
 		}
-		return w.endpoint(n.plain)
-	}
-	rest = rest[1:]
-	next := len(w.path)
-	if i := strings.IndexByte(rest, '/'); i >= 0 {
-		next = at + 1 + i
-		rest = rest[:i]
-	}
-	if rest != "" {
-		if e := w.segment(n, rest, next); e != nil {
-			return e
+		if n.param != 0 {
+			if e := w.from(n.param, next); e != nil {
+				return e
+			}
 		}
+		return w.anyRest(n, at+1)
 	}
-	for i := range n.rests.count {
-		if e := w.rest(&w.router.edges[n.rests.start+i], at+1); e != nil {
-			return e
-		}
-	}
-	return nil
 }
 
-// segment tries the edges for one whole segment; next is the offset after it.
-func (w *walk) segment(n *routeNode, segment string, next int) *endpoint {
-	if (segment[0] == '.' || segment[0] == '%') && dotSegment(segment) {
-		w.visits = 0
-		return nil
+// end returns the endpoint of a path that ends at n, with or without a slash.
+func (w *walk) end(n *routeNode, slash bool) *endpoint {
+	first, second := n.plain, n.slashed
+	if slash {
+		first, second = second, first
 	}
-	encoded := w.encoded && strings.IndexByte(segment, '%') >= 0
-	var child uint32
-	if encoded {
-		child = w.literalDecoded(n, segment)
-	} else {
-		child = literal(w.router, n, segment)
+	if e := w.endpoint(first); e != nil {
+		return e
 	}
-	if child != 0 {
-		if e := w.from(child, next); e != nil {
-			return e
-		}
-	}
+	return w.endpoint(second)
+}
+
+// patterns tries the patterns of n for one whole segment; next is the offset
+// after it.
+func (w *walk) patterns(n *routeNode, segment string, encoded bool, next int) *endpoint {
 	for i := range n.patterns.count {
 		p := &w.router.edges[n.patterns.start+i]
 		if encoded && matchDecoded(p.parts, segment) || !encoded && matchParts(p.parts, segment) {
@@ -210,8 +223,15 @@ func (w *walk) segment(n *routeNode, segment string, next int) *endpoint {
 			}
 		}
 	}
-	if n.param != 0 {
-		return w.from(n.param, next)
+	return nil
+}
+
+// anyRest tries the rests of n; start is the offset of the segment.
+func (w *walk) anyRest(n *routeNode, start int) *endpoint {
+	for i := range n.rests.count {
+		if e := w.rest(&w.router.edges[n.rests.start+i], start); e != nil {
+			return e
+		}
 	}
 	return nil
 }
