@@ -170,8 +170,11 @@ func plainText(tokens token.Tokens, i int) (string, int) {
 		switch t.Type {
 		case token.CollectEntryType, token.SequenceEndType, token.SequenceStartType, token.MappingStartType,
 			token.MappingEndType, token.CommentType:
-			// A line break in a plain text is one space.
-			return strings.Join(strings.Fields(text), " "), end
+			if strings.ContainsAny(text, "\r\n") {
+				// A line break in a plain text is one space.
+				text = strings.Join(strings.Fields(text), " ")
+			}
+			return strings.TrimSpace(text), end
 		case token.MappingValueType:
 			// A key after all: {[a:b: c]}.
 			if j+1 < len(tokens) && strings.TrimLeft(tokens[j+1].Origin, " \t\r\n") != tokens[j+1].Origin {
