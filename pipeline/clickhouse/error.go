@@ -157,14 +157,15 @@ func (t Target) unreachable(err error, password string) error {
 		e.Remedy = "use the name in its certificate, or add its authority to the system's (SSL_CERT_FILE)"
 	case errors.Is(err, context.DeadlineExceeded):
 		e.Text = fmt.Sprintf("%s did not answer within %v", t, pingTimeout)
-		e.Remedy = "check host and port, and whether a firewall is between"
+		e.Remedy = "see whether it still runs"
+		e.Kind = Timeout
 	case errors.As(Explain(err), &known):
 		e.Kind, e.Code = known.Kind, known.Code
 		e.Text = fmt.Sprintf("%s: %s", t, scrub(known, password))
 		e.Remedy = known.Remedy
 	}
-	if e.Kind == Failed && t.URL != "" {
-		e.Remedy = "check that the port speaks this protocol: clickhouse:// is usually 9000, http:// 8123, https:// 8443"
+	if (e.Kind == Failed || e.Kind == Timeout || e.Kind == Broken) && t.URL != "" {
+		e.Remedy = "check host, port and protocol: clickhouse:// is usually port 9000, http:// 8123, https:// 8443"
 	}
 	return e
 }

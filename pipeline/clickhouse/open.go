@@ -65,7 +65,7 @@ func Open(ctx context.Context, t Target) (driver.Conn, error) {
 	}
 	pingCtx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	if err := conn.Ping(pingCtx); err != nil {
+	if err := ping(pingCtx, conn); err != nil {
 		_ = conn.Close()
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -73,6 +73,19 @@ func Open(ctx context.Context, t Target) (driver.Conn, error) {
 		return nil, t.unreachable(err, opt.Auth.Password)
 	}
 	return conn, nil
+}
+
+// ping returns when ctx ends, also where clickhouse-go would go on: the native
+// handshake does not look at it.
+func ping(ctx context.Context, conn driver.Conn) error {
+	answer := make(chan error, 1)
+	go func() { answer <- conn.Ping(ctx) }()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 const urlRemedy = "give a URL such as clickhouse://user@host:9000/database or https://user@host:8443/database"
@@ -117,6 +130,8 @@ func (t Target) socketOptions() *ch.Options {
 		Compression: &ch.Compression{Method: ch.CompressionNone},
 		// A statement may think as long as it likes: the context bounds it.
 		ReadTimeout: 24 * time.Hour,
+		// This also bounds the wait for a free connection of the pool.
+		DialTimeout: 10 * time.Minute,
 	}
 	t.fill(opt)
 	return opt
