@@ -88,11 +88,15 @@ func (r *rules) roleSession(arn *ARN, isARN bool) {
 	cr.ID = r.first(role, c.ARN, principal, c.UserName)
 }
 
+// hiddenUser stands in a failed sign-in for a name that does not exist, since
+// people type their password there.
+const hiddenUser = "HIDDEN_DUE_TO_SECURITY_REASONS"
+
 // iamUser: a user by a long-term key, else by the user's own name.
 func (r *rules) iamUser(account []byte) {
 	c, cr := &r.ev.Cloud, &r.out.Credential
 	user := r.first(c.ARN, c.PrincipalID)
-	if user == "" && len(c.UserName) > 0 {
+	if user == "" && len(c.UserName) > 0 && string(c.UserName) != hiddenUser {
 		user = r.pair(account, c.UserName)
 	}
 	switch {

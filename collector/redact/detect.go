@@ -156,14 +156,16 @@ func (f *finder) pair(sign int) {
 
 // list takes the quoted values of a JSON list that starts at start.
 func (f *finder) list(start int) {
-	for i := start; i < len(f.text) && f.text[i] != ']'; i++ {
-		if f.text[i] != '"' {
-			continue
+	for i := start; i < len(f.text); i++ {
+		switch c := f.text[i]; {
+		case c == '"':
+			end := f.closing(i + 1)
+			f.add(i+1, end, rulePair)
+			f.covered = end
+			i = end
+		case c != ',' && c > ' ':
+			return
 		}
-		end := f.closing(i + 1)
-		f.add(i+1, end, rulePair)
-		i = end
-		f.covered = end
 	}
 }
 

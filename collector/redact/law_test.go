@@ -84,6 +84,18 @@ func TestOverlong(t *testing.T) {
 	}
 }
 
+// alike reports whether text holds as much as four characters of the secret by
+// itself: what is found afterwards may then be its own.
+func alike(secret string, text []byte) bool {
+	text = decodeAll(text)
+	for i := 0; i+4 <= len(secret); i++ {
+		if bytes.Contains(text, []byte(secret[i:i+4])) {
+			return true
+		}
+	}
+	return false
+}
+
 func FuzzText(f *testing.F) {
 	for _, seed := range seeds {
 		f.Add([]byte(seed), 0, 0)
@@ -102,7 +114,7 @@ func FuzzText(f *testing.F) {
 		borders := []string{" ", "\n", "\t", `"`, "<", ">"}
 		border := borders[uint(pick+at)%uint(len(borders))]
 		planted := append(append(bytes.Clone(in[:cut]), border+c.secret+border...), in[cut:]...)
-		if left := survivor(c.secret, s.Text(planted)); left != "" && survivor(c.secret, in) == "" {
+		if left := survivor(c.secret, s.Text(planted)); left != "" && !alike(c.secret, in) {
 			t.Fatalf("%s: %q is left of %q: %q", c.name, left, planted, s.Text(planted))
 		}
 	})
@@ -123,8 +135,8 @@ func FuzzTarget(f *testing.F) {
 		cut := int(uint(at) % uint(len(in)+1))
 		planted := append(append(bytes.Clone(in[:cut]), "/"+c.secret+"/"...), in[cut:]...)
 		path, query := s.Target(planted)
-		out := append(bytes.Clone(path), bytes.Join(query, []byte(" "))...)
-		if left := survivor(c.secret, out); left != "" && survivor(c.secret, in) == "" {
+		out := append(append(bytes.Clone(path), ' '), bytes.Join(query, []byte(" "))...)
+		if left := survivor(c.secret, out); left != "" && !alike(c.secret, in) {
 			t.Fatalf("%s: %q is left of %q: %q", c.name, left, planted, out)
 		}
 	})
