@@ -7,14 +7,17 @@ type Dialect uint8
 const (
 	// DialectFlat compares names for equality.
 	DialectFlat Dialect = iota
-	// DialectWildcard knows "*" within a name's segments (split at ":" or
-	// "."), and a trailing "*" for all the rest.
+	// DialectWildcard knows "*" within a name's segments (parted by ":", "."
+	// and "/"), and a trailing "*" for all the rest.
 	DialectWildcard
 	// DialectIAM is that of AWS IAM: "service:Action" with * and ?,
 	// case-insensitive, with resources.
 	DialectIAM
 	// DialectKubernetes is that of Kubernetes RBAC: verb, API group, resource,
-	// namespace, name.
+	// namespace, name. As text it is the form of Kubernetes operations, "VERB
+	// RESOURCE[.GROUP][/SUBRESOURCE]" or "VERB /PATH", with RBAC's wildcards; no
+	// group is the core group (for "*" alone every group, "*.core" the core
+	// group), and a verb alone is on everything.
 	DialectKubernetes
 	// DialectURL compares scopes that are URLs: scheme and host exactly, path
 	// by prefix on segment borders when the granted one ends in "/" or "*".

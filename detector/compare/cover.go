@@ -8,32 +8,43 @@ import (
 // contribution is enough, and every list needs one.
 type Cover [][]Contribution
 
-// Covers returns every way in which the request is satisfied for certain by
-// what is held or presented: one for each alternative of the demand that holds.
+// Covers returns every way in which the demand is satisfied for certain, by the
+// grant that the mode names: one for each alternative of the demand that holds.
 // Unlike [Judgement.By] it names every scope that would do, also several of one
-// entry. It is empty where the request does not surely hold, and holds one
-// empty cover where the operation is public.
-//
-// The contribution's Scope is as [Comparer.Held] writes it.
-func (c *Comparer) Covers(r *Request) []Cover {
-	j := c.Judge(r)
-	if j.Holding != Holds {
+// entry, as [Comparer.Held] writes them. It is empty where the demand is not
+// known or not surely satisfied, and holds one empty cover where the operation
+// is public. The default mode is that of the service.
+func (c *Comparer) Covers(r *Request, mode schema.GrantMode) []Cover {
+	service := c.services[r.Service]
+	if service == nil || !routed(r.RouteSource) {
 		return nil
 	}
-	if j.Demand.State == schema.DemandPublic {
-		return []Cover{{}}
+	if mode == schema.GrantDefault {
+		mode = service.Grant
 	}
-	service := c.services[r.Service]
+	if mode == schema.GrantDefault {
+		mode = schema.GrantDeclared
+		if r.Scopes != nil {
+			mode = schema.GrantPresented
+		}
+	}
+	d := c.demand(service, r.Operation, r.Kind)
+	switch d.State {
+	case schema.DemandPublic:
+		return []Cover{{}}
+	case schema.DemandUnmapped:
+		return nil
+	}
 	h := c.holder(service, r.Declared, r.Groups)
-	e := &evaluation{c: c, h: h, r: r, mode: j.Mode, demand: c.demand(service, r.Operation, r.Kind), known: h.known && !r.Time.Before(h.from)}
+	e := &evaluation{c: c, h: h, r: r, mode: mode, demand: d, known: h.known && !r.Time.Before(h.from)}
 	var covers []Cover
-	for i := range e.demand.Alternatives {
-		if e.demand.Alternatives[i].Unscoped {
+	for i := range d.Alternatives {
+		if d.Alternatives[i].Unscoped {
 			continue
 		}
 		cover := Cover{}
-		for k := range e.demand.needs[i] {
-			n := &e.demand.needs[i][k]
+		for k := range d.needs[i] {
+			n := &d.needs[i][k]
 			if e.need(n).truth != yes {
 				cover = nil
 				break

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -380,7 +381,7 @@ func (e *entry) narrowing() string {
 		if b.Len() > 0 {
 			b.WriteString("; ")
 		}
-		b.WriteString(what + " " + strings.Join(list, ", "))
+		b.WriteString(what + " " + several(list))
 	}
 	g := e.grant
 	if e.dialect != schema.DialectKubernetes {
@@ -398,6 +399,15 @@ func (e *entry) narrowing() string {
 		b.WriteString("conditional")
 	}
 	return b.String()
+}
+
+// several writes a list, of a long one only the beginning.
+func several(list []string) string {
+	const most = 4
+	if len(list) <= most+1 {
+		return strings.Join(list, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
 }
 
 // exceptions writes what is left out of an entry, empty for nothing.

@@ -1,7 +1,6 @@
 package compare
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
@@ -29,6 +28,9 @@ type Comparer struct {
 	numbers    uint64
 	demands    map[demandKey]*demand
 	judgements map[string]*Judgement
+	// granted shares the lists of what is held among judgements: one may be
+	// thousands of scopes long.
+	granted map[string][]string
 }
 
 // New returns a comparer over a catalogue, which must not change any more.
@@ -39,6 +41,7 @@ func New(cat *catalog.Catalog) *Comparer {
 		holders:    map[holderKey]*holder{},
 		demands:    map[demandKey]*demand{},
 		judgements: map[string]*Judgement{},
+		granted:    map[string][]string{},
 	}
 	for _, s := range cat.Services {
 		c.services[s.Name] = s
@@ -90,7 +93,7 @@ func (c *Comparer) Judge(r *Request) Judgement {
 			demand: c.demand(service, r.Operation, r.Kind),
 			known:  h.known && !r.Time.Before(h.from),
 		}
-		j = e.judge()
+		j = e.judge(epoch)
 		j.Since, j.Until = since, until
 		c.mu.Lock()
 		if len(c.judgements) >= maxCached {
@@ -100,83 +103,6 @@ func (c *Comparer) Judge(r *Request) Judgement {
 		c.mu.Unlock()
 	}
 	return *j
-}
-
-// holder returns what the credential holds at the service, from memory where it
-// can.
-func (c *Comparer) holder(s *catalog.Service, declared *catalog.Credential, groups []string) *holder {
-	var space [256]byte
-	names := space[:0]
-	for _, g := range groups {
-		names = appendText(names, g)
-	}
-	c.mu.RLock()
-	h := c.holders[holderKey{declared, s, string(names)}]
-	c.mu.RUnlock()
-	if h != nil {
-		return h
-	}
-	h = newHolder(s, declared, groups, c.groups)
-	if s.Dialect == schema.DialectKubernetes {
-		h.unsure = otherAuthoriser(groups)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.holders) >= maxCached {
-		clear(c.holders)
-	}
-	// The number, not the key, stands for the holder in the keys of
-	// judgements; it is never given twice.
-	c.numbers++
-	h.number = c.numbers
-	c.holders[holderKey{declared, s, string(names)}] = h
-	return h
-}
-
-// holderKey says whose holder it is; groups are the presented ones, each with
-// its length.
-type holderKey struct {
-	declared *catalog.Credential
-	service  *catalog.Service
-	groups   string
-}
-
-func appendNumber(b []byte, n uint64) []byte { return binary.AppendUvarint(b, n) }
-
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// key writes everything that a judgement depends on. Texts carry their length:
-// observed ones may hold any byte.
-func (h *holder) key(b []byte, r *Request, mode schema.GrantMode, epoch int) []byte {
-	b = appendNumber(b, h.number)
-	flags := byte(0)
-	if routed(r.RouteSource) {
-		flags |= 1
-	}
-	if r.RouteSource == schema.RouteLearned {
-		flags |= 2
-	}
-	if r.ResourceKnown {
-		flags |= 4
-	}
-	if r.Scopes != nil {
-		flags |= 8
-	}
-	b = append(b, byte(r.Kind), flags, byte(mode))
-	b = appendNumber(b, uint64(epoch))
-	b = appendText(b, r.Operation)
-	if h.byTenant {
-		b = appendText(b, r.Tenant)
-	}
-	if h.byResource && r.ResourceKnown {
-		b = appendText(b, r.Resource)
-	}
-	for _, s := range r.Scopes {
-		b = appendText(b, s)
-	}
-	return b
 }
 
 // evaluation is one judgement in the making.
@@ -200,8 +126,8 @@ func (e *evaluation) say(format string, args ...any) {
 	}
 }
 
-func (e *evaluation) judge() *Judgement {
-	j := &Judgement{Demand: e.demand.Demand, Mode: e.mode, Granted: e.granted()}
+func (e *evaluation) judge(epoch int) *Judgement {
+	j := &Judgement{Demand: e.demand.Demand, Mode: e.mode, Granted: e.granted(epoch)}
 	switch {
 	case !routed(e.r.RouteSource):
 		if e.r.RouteSource == schema.RouteLearned {
@@ -395,7 +321,7 @@ func (e *evaluation) declared(n *needs) verdict {
 			t := min(applies, refused.not())
 			switch {
 			case t == yes:
-				v.by = append(v.by, Contribution{n.text(), part.text, entry.grant, entry.source()})
+				v.by = append(v.by, Contribution{n.text(), part.text + entry.exceptions(), entry.grant, entry.source()})
 			case applies == maybe:
 				e.say("%q (%s) may give %q: %s", part.text, entry.source(), n.text(), entry.why(e.r))
 			}
@@ -456,14 +382,14 @@ func (e *entry) why(r *Request) string {
 		why = append(why, "it names API groups, which only Kubernetes has")
 	}
 	if g.Namespaces != nil && !kubernetes && r.Tenant == "" && !slices.Contains(g.Namespaces, "*") {
-		why = append(why, "it holds only in "+strings.Join(g.Namespaces, ", ")+", and the call shows no tenant")
+		why = append(why, "it holds only in "+several(g.Namespaces)+", and the call shows no tenant")
 	}
 	objects := g.Names
 	if !kubernetes {
 		objects = append(slices.Clone(g.Resources), g.Names...)
 	}
 	if len(objects) > 0 && !slices.Contains(objects, "*") {
-		only := "it holds only on " + strings.Join(objects, ", ")
+		only := "it holds only on " + several(objects)
 		switch {
 		case !r.ResourceKnown:
 			why = append(why, only+", and these calls are not told apart by that")
@@ -485,45 +411,6 @@ func (e *evaluation) unknownGrant() string {
 		return fmt.Sprintf("the credential is not in the catalogue, so what it holds at %s is not known", at)
 	}
 	return fmt.Sprintf("the catalogue has no grant entry of %s for %s, so what it holds there is not known", e.r.Declared.ID, at)
-}
-
-// granted lists what was held, nil where that is not known.
-func (e *evaluation) granted() []string {
-	var declared []string
-	if e.mode != schema.GrantPresented && e.known {
-		declared = []string{}
-		for i := range e.h.entries {
-			if entry := &e.h.entries[i]; entry.grant.InForce(e.r.Time) {
-				declared = append(declared, entry.texts()...)
-			}
-		}
-	}
-	var out []string
-	switch e.mode {
-	case schema.GrantPresented:
-		out = slices.Clone(e.r.Scopes)
-	case schema.GrantBoth:
-		if e.r.Scopes == nil || declared == nil {
-			return nil
-		}
-		out = []string{}
-		for _, s := range e.r.Scopes {
-			n := e.c.needs(e.h.service.Dialect, s)
-			quiet := *e
-			if v := quiet.declared(&n); v.truth == yes {
-				out = append(out, s)
-			}
-		}
-	case schema.GrantEither:
-		if e.r.Scopes == nil && declared == nil {
-			return nil
-		}
-		out = append(slices.Clone(e.r.Scopes), declared...)
-	default:
-		out = declared
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }
 
 // routed reports whether a route may decide a verdict.

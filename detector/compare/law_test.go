@@ -295,7 +295,7 @@ func TestContributionsAreUsed(t *testing.T) {
 				continue
 			}
 			seen++
-			i := slices.IndexFunc(held, func(h HeldScope) bool { return h.Grant == by.Grant && h.entry.parts[0].text == by.Scope })
+			i := slices.IndexFunc(held, func(h HeldScope) bool { return h.Grant == by.Grant && h.Scope == by.Scope })
 			if i < 0 {
 				t.Fatalf("seed %d: %+v is not held: %+v", seed, by, held)
 			}
