@@ -30,7 +30,11 @@ and says what is wrong with them: unknown keys, values that do not parse, files
 that do not exist, variables that nothing reads. Exit code 2 if anything is.`,
 		Example: "  scopedrift check config",
 	}
-	conf.RunE = a.action(func(context.Context, []string) error { return a.checkConfig() })
+	// It must not fail on loading what it is to judge.
+	conf.RunE = func(*cobra.Command, []string) error {
+		a.started = true
+		return a.checkConfig()
+	}
 	return group("check", "check a catalogue or the settings before they are used",
 		"Checks before anything runs: each line is a tick or a remedy.", cat, conf)
 }
@@ -129,13 +133,18 @@ func catalogDoubts(c *catalog.Catalog) []string {
 }
 
 func (a *app) checkConfig() error {
-	// The files were read and every value parsed before this: wrong ones never
-	// get here. What remains is what they point at.
+	levels, err := readLevels(a.env)
+	if err != nil {
+		return err
+	}
+	problems := wrongValues(a.env, levels)
+	if len(problems) > 0 {
+		return usage(strings.Join(problems, "\n"), "scopedrift config show --origin tells where each value comes from")
+	}
 	shown := newSettings()
 	if err := shown.load(a.env, nil); err != nil {
 		return err
 	}
-	var problems []string
 	for _, name := range []string{"catalog", "format-file"} {
 		r := registered(name)
 		for _, path := range pathsOf(r.value(shown)) {
@@ -147,9 +156,7 @@ func (a *app) checkConfig() error {
 	if shown.data != "" && shown.clickhouse.value != "" {
 		a.say("note  data and clickhouse are both set: the store is on the server, the key and the dead letters in %s", shown.data)
 	}
-	for _, line := range strangers(a.env) {
-		problems = append(problems, line)
-	}
+	problems = append(problems, strangers(a.env)...)
 	if len(problems) > 0 {
 		return usage(strings.Join(problems, "\n"), "scopedrift config show --origin tells where each value comes from")
 	}
@@ -164,6 +171,25 @@ func (a *app) checkConfig() error {
 		a.tick("no settings file; defaults and the environment hold")
 	}
 	return nil
+}
+
+// wrongValues tries every value of every level, also those that a stronger level
+// hides: they would surprise when that one is gone.
+func wrongValues(env *Env, levels []map[string]given) []string {
+	var problems []string
+	for _, level := range levels {
+		for i := range register {
+			r := &register[i]
+			g, ok := level[r.name]
+			if !ok {
+				continue
+			}
+			if err := g.apply(env, r, r.value(newSettings())); err != nil {
+				problems = append(problems, err.Error())
+			}
+		}
+	}
+	return problems
 }
 
 func (a *app) settingsFiles() []string {

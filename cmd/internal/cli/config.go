@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"strings"
-
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -62,7 +60,7 @@ func (a *app) showConfig(flags *pflag.FlagSet, withOrigin bool) error {
 				value, from = flag.Value.String(), origin{"flag", "--" + r.name}
 			}
 		}
-		row := map[string]string{"setting": strings.ReplaceAll(r.name, "-", "_"), "value": value}
+		row := map[string]string{"setting": r.key(), "value": value}
 		cells := []string{row["setting"], value}
 		if withOrigin {
 			row["origin"], row["place"] = from.Level, from.Place

@@ -75,6 +75,9 @@ type setting struct {
 	short string
 }
 
+// key is the setting's name in a file.
+func (r *setting) key() string { return strings.ReplaceAll(r.name, "-", "_") }
+
 // text adapts a plain string.
 type text string
 
@@ -244,7 +247,7 @@ func (g *given) apply(env *Env, r *setting, target pflag.Value) error {
 	if l, ok := target.(*list); ok {
 		l.changed = false
 	} else if len(g.values) > 1 {
-		return usage(fmt.Sprintf("%s: %s takes one value, not a list", g.origin.Place, r.name))
+		return usage(fmt.Sprintf("%s: %s takes one value, not a list", g.origin.Place, r.key()))
 	}
 	for _, value := range g.values {
 		if r.path && g.dir != "" && value != "" && value != "-" && !filepath.IsAbs(value) {
@@ -255,7 +258,7 @@ func (g *given) apply(env *Env, r *setting, target pflag.Value) error {
 			if _, ok := target.(*outputWord); ok && isOutput(value) {
 				return nil
 			}
-			return misused(fmt.Errorf("%s: %s: %w", g.origin.Place, r.name, err))
+			return misused(fmt.Errorf("%s: %s: %w", g.origin.Place, r.key(), err))
 		}
 	}
 	return nil
@@ -340,7 +343,7 @@ func readSetting(level map[string]given, levelName, path string, pair *ast.Mappi
 	place := fmt.Sprintf("%s:%d", path, pair.Key.GetToken().Position.Line)
 	var known []string
 	for i := range register {
-		known = append(known, strings.ReplaceAll(register[i].name, "-", "_"))
+		known = append(known, register[i].key())
 	}
 	at := slices.Index(known, key)
 	if at < 0 {
@@ -395,9 +398,9 @@ func strangers(env *Env) []string {
 	}
 	var found []string
 	for _, pair := range env.Environ {
-		name, _, _ := strings.Cut(pair, "=")
+		name, value, _ := strings.Cut(pair, "=")
 		// What tests and the build read is none of a user's business.
-		if !strings.HasPrefix(name, "SCOPEDRIFT_") || slices.Contains(known, name) ||
+		if !strings.HasPrefix(name, "SCOPEDRIFT_") || slices.Contains(known, name) || value == "" ||
 			name == "SCOPEDRIFT_CORPUS" || strings.HasPrefix(name, "SCOPEDRIFT_TEST_") {
 			continue
 		}

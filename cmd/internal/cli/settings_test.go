@@ -89,7 +89,7 @@ func TestBrokenSettings(t *testing.T) {
 	for _, c := range []struct{ name, file, environ, want string }{
 		{"unknown key", "catalgo: x\n", "", `.scopedrift.yaml:1: unknown key "catalgo"; did you mean "catalog"?`},
 		{"flag spelling", "fail-on: high\n", "", `.scopedrift.yaml:1: unknown key "fail-on"; did you mean "fail_on"?`},
-		{"bad value", "host: a\nfail_on: hgih\n", "", `.scopedrift.yaml:2: fail-on: "hgih" is none of low, medium, high, critical; did you mean "high"?`},
+		{"bad value", "host: a\nfail_on: hgih\n", "", `.scopedrift.yaml:2: fail_on: "hgih" is none of low, medium, high, critical; did you mean "high"?`},
 		{"list for one", "host: [a, b]\n", "", `.scopedrift.yaml:1: host takes one value, not a list`},
 		{"mapping for value", "host: {a: b}\n", "", `.scopedrift.yaml:1: host should be a value or a list of values`},
 		{"twice", "host: a\nhost: b\n", "", `.scopedrift.yaml`},
