@@ -25,6 +25,7 @@ type builder struct {
 	tenantHeader string
 	source       schema.Source
 
+	head     head
 	evidence identify.Evidence
 	identity identify.Identity
 	strings  interner
@@ -59,7 +60,7 @@ func (b *builder) exchange() *exchange {
 // request fills an exchange's call from the head that h has just parsed.
 func (b *builder) request(h *http1, x *exchange, truncated bool) {
 	b.stats.Requests++
-	d := &h.head
+	d := h.head
 	c := &x.call
 	b.place(c, h, x.nanos, "request", h.requests)
 	x.head = string(d.method) == "HEAD"
@@ -169,7 +170,7 @@ func (b *builder) orphan(h *http1, r *messageReader) {
 	var c schema.Call
 	b.place(&c, h, r.begin.nanos, "orphan", h.orphans)
 	c.Status = uint16(h.head.status)
-	c.Decision = decision(&h.head)
+	c.Decision = decision(h.head)
 	c.Quality = schema.QualityOrphan
 	b.append(&c)
 }

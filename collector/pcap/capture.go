@@ -118,7 +118,8 @@ func lowerName(s string) string {
 //
 // A file that ends inside a packet is read as far as it goes, and Stats.Cut
 // says so. A damaged one gives its calls up to the damage, and an error. When
-// ctx ends, what was read so far is put and ctx's error returned. The last
+// ctx ends, what was read so far is put and ctx's error returned. A file of which
+// most packets cannot be read at all is an error as well. The last
 // batch has Done set where the file was read to its end.
 func (c *Capture) Run(ctx context.Context, r io.Reader, in collector.Input, sink collector.Sink) (Stats, error) {
 	if c.cfg.Key == nil {
@@ -204,10 +205,10 @@ func (r *run) packets(ctx context.Context, reader recordReader) error {
 		switch err := reader.next(&rec); {
 		case err == nil:
 		case err == io.EOF:
-			return nil
+			return r.readable()
 		case errors.Is(err, errCut):
 			r.stats.Cut = true
-			return nil
+			return r.readable()
 		case errors.Is(err, errTooLong):
 			r.stats.Packets++
 			r.skip(reasonTooLong)
@@ -233,6 +234,22 @@ func (r *run) packets(ctx context.Context, reader recordReader) error {
 			return err
 		}
 	}
+}
+
+// readable returns an error if most packets could not be read at all: silence
+// would look as if there had been no calls.
+func (r *run) readable() error {
+	s := r.stats.Skipped
+	bad := s[reasonLink] + s[reasonMalformed] + s[reasonPanic] + s[reasonTooLong]
+	switch {
+	case 2*bad <= r.stats.Packets:
+		return nil
+	case 2*s[reasonLink] > r.stats.Packets:
+		return fmt.Errorf("%s: %d of %d packets are of link type %s, which is not read; capture on an Ethernet or loopback interface",
+			r.in.Name, s[reasonLink], r.stats.Packets, r.link)
+	}
+	return fmt.Errorf("%s: %d of %d packets are malformed; check that the file was copied whole and states its true link type",
+		r.in.Name, bad, r.stats.Packets)
 }
 
 func (r *run) skip(reason string) {

@@ -326,8 +326,8 @@ func (h *head) requestHeader(name, value []byte, tenant string) {
 	case "x-api-key", "api-key", "apikey", "x-apikey", "x-auth-token", "x-access-token", "x-goog-api-key",
 		"ocp-apim-subscription-key", "private-token", "job-token", "x-vault-token", "x-consul-token",
 		"x-shopify-access-token", "dd-api-key", "x-honeycomb-team", "x-rapidapi-key", "circle-token",
-		"x-figma-token", "x-algolia-api-key", "x-api-token", "x-token", "x-nomad-token", "x-subject-token",
-		"x-ms-authorization-auxiliary", "x-functions-key", "x-key", "x-app-token", "x-client-secret",
+		"x-figma-token", "x-algolia-api-key", "x-api-token", "x-token", "x-nomad-token",
+		"x-functions-key", "x-app-token", "x-client-secret",
 		"x-redmine-api-key", "x-mbx-apikey", "x-cg-pro-api-key", "x-postmark-server-token", "xi-api-key":
 		set(&h.apiKey, value)
 	}

@@ -66,13 +66,14 @@ type http1 struct {
 	client  side
 	request messageReader
 	answer  messageReader
-	head    head
+	// head is the one that was parsed last; all connections share it.
+	head *head
 	pairing
 }
 
 func newHTTP1(c *connection, out *builder, client side) *http1 {
 	out.stats.Protocols[speaksHTTP1]++
-	return &http1{conn: c, out: out, client: client}
+	return &http1{conn: c, out: out, client: client, head: &out.head}
 }
 
 // data reads a chunk. It returns another protocol once the connection changes
@@ -303,10 +304,6 @@ func (h *http1) answerBody(r *messageReader, seq uint32, nanos int64, nobody, me
 	}
 }
 
-func (r *messageReader) chunks() {
-	r.phase, r.size, r.digits, r.quiet = phaseChunkSize, 0, 0, false
-}
-
 // done ends the message of a direction at seq.
 func (h *http1) done(r *messageReader, isRequest bool, seq uint32, nanos int64) {
 	if isRequest {
@@ -314,139 +311,6 @@ func (h *http1) done(r *messageReader, isRequest bool, seq uint32, nanos int64) 
 	} else {
 		h.answerDone(r, seq, nanos, true)
 	}
-}
-
-// headless reports whether an answer of unknown request, which should have a
-// body, is followed by the next answer instead: then it answered HEAD.
-func (h *http1) headless(r *messageReader, c chunk) bool {
-	if !r.bodyless {
-		return false
-	}
-	r.bodyless = false
-	if answerFit(c.data) != fitYes {
-		return false
-	}
-	h.answerDone(r, c.seq, c.nanos, true)
-	return true
-}
-
-// counted reads a body of known length.
-func (h *http1) counted(r *messageReader, isRequest bool, c chunk) int {
-	if h.headless(r, c) {
-		return 0
-	}
-	n := int(min(uint64(len(c.data)), r.remain))
-	r.body += uint64(n)
-	if r.remain -= uint64(n); r.remain == 0 {
-		h.done(r, isRequest, c.seq+uint32(n), c.nanos)
-	}
-	return n
-}
-
-// untilClose counts a body that only the end of the connection ends, unless the
-// next answer plainly begins: a server that forgot the length of nothing.
-func (h *http1) untilClose(r *messageReader, isRequest bool, c chunk) int {
-	if c.start && h.expected(c.seq) && answerFit(c.data) == fitYes {
-		h.answerDone(r, c.seq, c.nanos, true)
-		return 0
-	}
-	r.body += uint64(len(c.data))
-	h.progressed(c.nanos)
-	return len(c.data)
-}
-
-// maxChunkLine and maxTrailer bound what stands between chunks and behind them.
-const (
-	maxChunkLine = 4 << 10
-	maxTrailer   = 64 << 10
-)
-
-// chunked reads a chunked body.
-func (h *http1) chunked(r *messageReader, isRequest bool, c chunk) int {
-	if r.phase == phaseChunk {
-		n := int(min(uint64(len(c.data)), r.remain))
-		r.body += uint64(n)
-		if r.remain -= uint64(n); r.remain == 0 {
-			r.phase, r.line = phaseChunkEnd, 0
-		}
-		return n
-	}
-	if r.phase == phaseChunkSize && r.digits == 0 && h.headless(r, c) {
-		return 0
-	}
-	for i, b := range c.data {
-		var ok bool
-		switch r.phase {
-		case phaseChunkSize:
-			ok = r.chunkSize(b)
-		case phaseChunkEnd:
-			ok = b == '\n' || b == '\r' && r.line == 0
-			if r.line++; b == '\n' {
-				r.chunks()
-			}
-		case phaseTrailer:
-			if r.remain++; b == '\n' && r.line == 0 {
-				h.done(r, isRequest, c.seq+uint32(i)+1, c.nanos)
-				return i + 1
-			}
-			if b == '\n' {
-				r.line = 0
-			} else if b != '\r' {
-				r.line++
-			}
-			ok = r.remain < maxTrailer
-		}
-		if !ok {
-			// The framing is broken: what follows cannot be told apart.
-			h.out.stats.Ambiguous++
-			h.tainted = true
-			h.lost(r, isRequest)
-			return len(c.data)
-		}
-		if r.phase == phaseChunk {
-			return i + 1
-		}
-	}
-	return len(c.data)
-}
-
-// chunkSize reads a byte of a chunk's size line.
-func (r *messageReader) chunkSize(b byte) bool {
-	r.line++
-	switch {
-	case b == '\n':
-		if r.digits == 0 {
-			return false
-		}
-		r.line = 0
-		if r.remain = r.size; r.size == 0 {
-			r.phase = phaseTrailer
-		} else {
-			r.phase = phaseChunk
-		}
-		return true
-	case r.quiet || b == '\r':
-		return r.line < maxChunkLine
-	case b == ';' || b == ' ' || b == '\t':
-		r.quiet = true
-		return r.digits > 0
-	}
-	digit, ok := unhex(b)
-	r.size = r.size<<4 | uint64(digit)
-	r.digits++
-	return ok && r.digits <= 15
-}
-
-func unhex(b byte) (byte, bool) {
-	switch {
-	case b >= '0' && b <= '9':
-		return b - '0', true
-	case b >= 'a' && b <= 'f':
-		return b - 'a' + 10, true
-	case b >= 'A' && b <= 'F':
-		return b - 'A' + 10, true
-	}
-	return 0, false
 }
 
 // search looks for the next message: at the start of a segment, or at the very

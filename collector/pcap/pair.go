@@ -189,7 +189,7 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 		}
 		x.answered = true
 		x.call.Quality = quality
-		h.out.answer(x, &h.head, r.begin.nanos)
+		h.out.answer(x, h.head, r.begin.nanos)
 	}
 	h.current = x
 	if truncated {

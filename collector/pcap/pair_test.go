@@ -85,7 +85,7 @@ func TestNoWrongPairs(t *testing.T) {
 					for seed := range uint64(seeds) {
 						rng := rand.New(rand.NewPCG(seed, uint64(how)))
 						known := map[string]truth{}
-						frames := d.apply(rng, madeUp(rng, how, 10, 20, known, late))
+						frames := d.apply(rng, madeUp(rng, how, 8, 12, known, late))
 						sink, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, frames)))
 						o := judge(t, sink, known)
 						if o.wrong > 0 {

@@ -300,6 +300,17 @@ func TestDamagedFiles(t *testing.T) {
 			t.Errorf("%q: error %v", text, err)
 		}
 	}
+	// A link type that nobody knows is no empty capture.
+	strange := bytes.Clone(good)
+	strange[20] = 200
+	sink = collected{}
+	if _, err = New(Config{Key: testKey}).Run(context.Background(), bytes.NewReader(strange), collector.Input{Name: "s.pcap"}, &sink); err == nil ||
+		!strings.Contains(err.Error(), "s.pcap: 4 of 4 packets are of link type linktype-200") {
+		t.Errorf("error %v", err)
+	}
+	if len(sink.batches) != 1 || sink.batches[0].Done || sink.batches[0].Skipped[reasonLink] != 4 {
+		t.Errorf("batches %+v", sink.batches)
+	}
 	// A packet longer than the buffer is passed over.
 	long := binary.LittleEndian.AppendUint32(bytes.Clone(good[:24]), 1)
 	long = binary.LittleEndian.AppendUint32(long, 0)

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -248,6 +250,59 @@ func TestLongHead(t *testing.T) {
 	want := "GET a/1 201 0/4 truncated\nGET a/2 202 0/4 gap\nGET a/3 203 0/4 complete"
 	if got := lines(sink.calls); got != want || stats.Dropped[dropHead] != 1 {
 		t.Errorf("got\n%s\nwant\n%s\n%+v", got, want, stats)
+	}
+}
+
+// repeated hands out the packets of a capture over and over, as later
+// connections of the same endpoints.
+type repeated struct {
+	head, body []byte
+	times      int
+	at         int
+}
+
+func (r *repeated) Read(p []byte) (int, error) {
+	if r.head != nil {
+		n := copy(p, r.head)
+		if r.head = r.head[n:]; len(r.head) == 0 {
+			r.head = nil
+		}
+		return n, nil
+	}
+	if r.at == len(r.body) {
+		if r.times--; r.times <= 0 {
+			return 0, io.EOF
+		}
+		r.at = 0
+	}
+	n := copy(p, r.body[r.at:])
+	r.at += n
+	return n, nil
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 8))
+	file := writePcap(linkEthernet, damage{loss: .01, reorder: .01}.apply(rng, madeUp(rng, moody, 400, 10, map[string]truth{}, true)))
+	peak, calls := uint64(0), 0
+	live := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	base := live()
+	sink := sinkFunc(func(b *collector.Batch) error {
+		peak, calls = max(peak, live()), calls+len(b.Calls)
+		return nil
+	})
+	stream := &repeated{head: file[:24], body: file[24:], times: 15}
+	if _, err := New(Config{Key: testKey}).Run(context.Background(), stream, collector.Input{}, sink); err != nil {
+		t.Fatal(err)
+	}
+	// The garbage collector lets the heap grow to twice what lives.
+	t.Logf("%d MB of capture, %d calls: at most %d MB live", 15*len(file)>>20, calls, (peak-base)>>20)
+	if peak-base > 32<<20 {
+		t.Errorf("%d MB live, want at most 32", (peak-base)>>20)
 	}
 }
 
