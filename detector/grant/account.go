@@ -91,12 +91,7 @@ func (i *Import) account(a *accountDetails, authority string) error {
 			if len(grants) == 0 {
 				grants = []schema.Grant{{Authority: authority, Dialect: schema.DialectIAM, Scopes: []string{}, Source: "no policies"}}
 			}
-			c := catalog.Credential{ID: d.Arn, Match: []catalog.Match{{ID: d.Arn}}, Grants: grants}
-			if d.UserName != "" {
-				// A user's keys are known by their own ids, the user as their
-				// subject.
-				c.Match = append(c.Match, catalog.Match{Subject: d.Arn})
-			}
+			c := catalog.Credential{ID: d.Arn, Match: holderMatch(d.Arn), Grants: grants}
 			i.Credentials = append(i.Credentials, c)
 		}
 	}

@@ -107,13 +107,23 @@ func IAM(name, authority string, document []byte) (*Import, error) {
 	if err != nil {
 		return nil, err
 	}
-	match := catalog.Match{ID: name}
+	arn := name
 	if !strings.HasPrefix(name, "arn:") {
-		match.ID = "arn:*:iam::*:*/" + name
+		arn = "arn:*:iam::*:*/" + name
 		out.note("%s is recognised in every account; write its ARN into match", name)
 	}
-	out.Credentials = []catalog.Credential{{ID: name, Match: []catalog.Match{match}, Grants: grants}}
+	out.Credentials = []catalog.Credential{{ID: name, Match: holderMatch(arn), Grants: grants}}
 	return out, nil
+}
+
+// holderMatch recognises who has an ARN. A user's keys are known by their own
+// ids, with the user as their subject.
+func holderMatch(arn string) []catalog.Match {
+	match := []catalog.Match{{ID: arn}}
+	if !strings.Contains(arn, ":role/") {
+		match = append(match, catalog.Match{Subject: arn})
+	}
+	return match
 }
 
 // policy turns a document into grants.
