@@ -1,5 +1,7 @@
 package redact
 
+import "bytes"
+
 // minRandom is the length from which a token is judged by its looks alone.
 const minRandom = 32
 
@@ -87,11 +89,18 @@ func lookAt(b []byte) (l look) {
 const minNoise = 20
 
 // noisy judges a token of at least minRandom characters as a whole: most of it
-// is in pieces made like noise, with capitals, small letters and digits.
+// is in pieces made like noise, with capitals, small letters and digits. For a
+// token of exactly the length and alphabet of an AWS secret access key, less
+// noise will do.
 func noisy(token []byte) bool {
 	token = withoutUUID(token)
 	if len(token) < minRandom {
 		return false
+	}
+	if len(token) == awsSecretSize {
+		if l := lookAt(token); l.mixed() && l.random(30) && bytes.IndexAny(token, "-_.~") < 0 {
+			return true
+		}
 	}
 	var noise, words int
 	var classes uint8

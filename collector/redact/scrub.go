@@ -242,7 +242,7 @@ func suspiciousName(text []byte, i int) bool {
 // suspiciousToken looks at the token between start and end.
 func suspiciousToken(text []byte, start, end int, m mode) bool {
 	token := text[start:end]
-	if token[0] == '-' && bytes.HasPrefix(token, []byte("-----BEGIN")) {
+	if bytes.Contains(token, []byte("-----BEGIN")) {
 		return true
 	}
 	if len(token) < minPrefixed || isUUID(token) {

@@ -128,10 +128,14 @@ func TestTarget(t *testing.T) {
 }
 
 func TestQueryCredential(t *testing.T) {
+	if credentialNames[weakNames] != "key" {
+		t.Fatalf("the weak names begin with %q, want key", credentialNames[weakNames])
+	}
 	s := NewScrubber(nil)
 	for _, tt := range []struct{ target, name, value string }{
-		{"/a", "", ""}, {"/a?x=1", "", ""}, {"/a?key=", "", ""}, {"/a?key=FAKE", "key", "FAKE"}, {"/a?API_KEY=FAKE#x", "api_key", "FAKE"},
-		{"/a?sig=FAKE1&access_token=FAKE2&key=FAKE3", "access_token", "FAKE2"}, {"/a?x=1#key=FAKE", "", ""},
+		{"/a", "", ""}, {"/a?x=1", "", ""}, {"/a?key=", "", ""}, {"/a?key=FAKE1x2y3z", "key", "FAKE1x2y3z"}, {"/a?key=title", "", ""}, {"/a?code=404&sid=12", "", ""}, {"/a?API_KEY=FAKE#x", "api_key", "FAKE"},
+		{"/a?sig=FAKE1a2b&access_token=FAKE2&key=FAKE3a4b", "access_token", "FAKE2"}, {"/a?x=1#key=FAKE1x2y3z", "", ""},
+		{"/a?token=89b198b8844824ca15b8b379c26fc1b7dfcba368", "token", "89b198b8844824ca15b8b379c26fc1b7dfcba368"},
 		{"/a?X-Amz-Signature=FAKE&X-Amz-Credential=AKIAFAKE0000FAKE0000%2F2026", "x-amz-credential", "AKIAFAKE0000FAKE0000%2F2026"},
 	} {
 		name, value := s.QueryCredential([]byte(tt.target))

@@ -15,9 +15,12 @@ const (
 // A fragment is dropped. Both are valid until the next call of Target and may
 // alias target.
 func (s *Scrubber) Target(target []byte) (path []byte, query [][]byte) {
-	path, rest := splitTarget(target)
+	path, rest, absolute := splitTarget(target)
 	if s.suspicious(path, modePath) {
 		path = s.scrub(path, modePath, pathMark, &s.path)
+	}
+	if absolute {
+		path = afterAuthority(path)
 	}
 	if len(rest) == 0 {
 		return path, nil
@@ -25,8 +28,10 @@ func (s *Scrubber) Target(target []byte) (path []byte, query [][]byte) {
 	return path, s.queryNames(rest)
 }
 
-// splitTarget returns the path and the query, which has lost its "?".
-func splitTarget(target []byte) (path, query []byte) {
+// splitTarget returns the path and the query, which has lost its "?". The path
+// of an absolute target still has its authority before it, without user
+// information, so that a secret which begins there is found as a whole.
+func splitTarget(target []byte) (path, query []byte, absolute bool) {
 	path = target
 	if i := bytes.IndexByte(path, '#'); i >= 0 {
 		path = path[:i]
@@ -35,21 +40,26 @@ func splitTarget(target []byte) (path, query []byte) {
 		path, query = path[:i], path[i+1:]
 	}
 	if len(path) == 0 || path[0] == '/' {
-		return path, query
+		return path, query, false
 	}
 	if i := bytes.Index(path, []byte("://")); i > 0 && i <= 8 && isScheme(path[:i]) {
 		path = path[i+3:]
-		path = path[lastAt(path):]
-		if slash := bytes.IndexByte(path, '/'); slash >= 0 {
-			return path[slash:], query
-		}
-		return []byte("/"), query
+		return path[lastAt(path):], query, true
 	}
 	if i := bytes.LastIndexByte(path, '@'); i >= 0 && bytes.IndexByte(path[i:], '/') < 0 {
 		path = path[i+1:] // user information of the authority form
 	}
-	return path, query
+	return path, query, false
 }
+
+func afterAuthority(path []byte) []byte {
+	if slash := bytes.IndexByte(path, '/'); slash >= 0 {
+		return path[slash:]
+	}
+	return rootPath
+}
+
+var rootPath = []byte("/")
 
 func isScheme(b []byte) bool {
 	for _, c := range b {
@@ -108,12 +118,17 @@ func (s *Scrubber) queryName(name []byte) []byte {
 }
 
 // credentialNames are query parameters that carry a credential, best first.
+// From weakNames on they are words that other parameters are called by too: a
+// value must look like a secret there.
 var credentialNames = [...]string{
-	"access_token", "api_key", "apikey", "api-key", "x-api-key", "key", "token", "auth_token", "authtoken", "id_token", "jwt",
-	"bearer_token", "private_token", "subscription-key", "ocp-apim-subscription-key", "x-amz-credential", "awsaccesskeyid",
-	"x-goog-credential", "sig", "signature", "code", "appid", "app_key", "appkey", "api_token", "apitoken", "auth",
-	"client_secret", "secret", "session", "session_id", "sessionid", "sid",
+	"access_token", "api_key", "apikey", "api-key", "x-api-key", "auth_token", "authtoken", "id_token", "bearer_token",
+	"private_token", "subscription-key", "ocp-apim-subscription-key", "x-amz-credential", "awsaccesskeyid", "x-goog-credential",
+	"client_secret", "app_key", "appkey", "api_token", "apitoken", "session_id", "sessionid",
+	"key", "token", "jwt", "sig", "signature", "code", "appid", "auth", "secret", "session", "sid",
 }
+
+// weakNames is the index of the first name that needs a telling value.
+const weakNames = 22
 
 var credentialNameBytes = func() (names [len(credentialNames)][]byte) {
 	for i, n := range credentialNames {
@@ -144,7 +159,7 @@ func (s *Scrubber) QueryCredential(target []byte) (name []byte, value Secret) {
 			continue
 		}
 		for rank, known := range credentialNames[:best] {
-			if equalFold(n, known) {
+			if equalFold(n, known) && (rank < weakNames || secretLooking(v)) {
 				best, value = rank, NewSecret(v)
 				break
 			}
