@@ -379,10 +379,15 @@ func moreLiteral(t testing.TB, a, b string) bool {
 func manyCatalog(t testing.TB) (*Catalog, []string, []string) {
 	s := &Service{Name: "graph", Hosts: []string{"graph.example.com"}, BasePath: "/v1.0"}
 	var methods, paths []string
+	interned := map[string]string{}
 	for i, name := range many(t) {
 		method, template, _ := splitOperation(name)
 		s.Operations = append(s.Operations, &Operation{Name: name, Method: method, Template: template, RouteSource: schema.RouteSpec})
-		methods = append(methods, strings.Clone(method))
+		// As from a log reader: one text a method, not one a call.
+		if _, ok := interned[method]; !ok {
+			interned[method] = strings.Clone(method)
+		}
+		methods = append(methods, interned[method])
 		paths = append(paths, "/v1.0"+instance(t, template, fmt.Sprintf("%08x-0000-4000", i*2654435761)))
 	}
 	c := Empty()
