@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -335,4 +336,30 @@ func TestUnusedScopesDoNotMatter(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Many goroutines get the answers that one gets.
+func TestManyAtOnce(t *testing.T) {
+	w := newWorld(7)
+	var requests []*Request
+	var want []Judgement
+	for range 200 {
+		r := w.request()
+		requests = append(requests, r)
+		want = append(want, New(w.cat).Judge(r))
+	}
+	c := New(w.cat)
+	var wait sync.WaitGroup
+	for g := range 8 {
+		wait.Go(func() {
+			for i := range requests {
+				i = (i + 25*g) % len(requests)
+				if got := c.Judge(requests[i]); !reflect.DeepEqual(got, want[i]) {
+					t.Errorf("request %d: %+v, want %+v", i, got, want[i])
+				}
+				c.Uses(HeldScope{Scope: pick(rand.New(rand.NewPCG(1, uint64(i))), w.scopes)}, requests[i])
+			}
+		})
+	}
+	wait.Wait()
 }
