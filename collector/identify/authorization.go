@@ -119,13 +119,8 @@ func (a *Authorization) basic(encoded []byte) {
 	}
 	user, password, found := bytes.Cut(decoded[:n], []byte(":"))
 	switch {
-	case !found || len(user) == 0 && len(password) == 0:
-		return
-	case len(user) == 0:
-		if len(password) >= minToken {
-			a.Kind, a.Token = schema.KindAPIKey, redact.NewSecret(password)
-		}
-		return
+	case !found || len(user) == 0:
+		return // the header as a whole is all there is to know it by
 	case len(password) >= minToken && standIns[string(bytes.ToLower(user))]:
 		a.Kind, a.Token = schema.KindAPIKey, redact.NewSecret(password)
 	case len(user) >= minToken && bytes.IndexByte(user, '@') < 0 && (len(password) <= 1 || standIns[string(bytes.ToLower(password))]):

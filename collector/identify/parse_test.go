@@ -161,7 +161,7 @@ func TestParseAuthorization(t *testing.T) {
 		{basic(long + ":"), "basic", schema.KindAPIKey, "", "", long},
 		{basic(long + ":x-oauth-basic"), "basic", schema.KindAPIKey, "", "", long},
 		{basic("x-access-token:" + long), "basic", schema.KindAPIKey, "", "", long},
-		{basic(":" + long), "basic", schema.KindAPIKey, "", "", long},
+		{basic(":" + long), "basic", schema.KindBasic, "", "", basic(":" + long)},
 		{basic("token:FAKE"), "basic", schema.KindBasic, "token", "", ""},
 		{"Basic %%%", "basic", schema.KindBasic, "", "", "Basic %%%"},
 		{basic("nocolon"), "basic", schema.KindBasic, "", "", basic("nocolon")},

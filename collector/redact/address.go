@@ -166,27 +166,41 @@ func webhookBefore(text []byte, i int) bool {
 	return true
 }
 
+// sessionNames are path segments that nothing but a session follows;
+// tokenNames are followed by tokens and by other things too.
+var (
+	sessionNames = [...]string{"sid", "jsessionid", "sessionid", "session_id", "session-id", "phpsessid"}
+	tokenNames   = [...]string{
+		"session", "token", "apikey", "api_key", "api-key", "access_token", "access-token", "accesstoken", "refresh_token",
+		"magic", "magic-link", "password-reset", "reset-password",
+	}
+)
+
+// pairLengths has a bit for each length that such a name has, by the name's
+// first letter.
+var pairLengths = func() (t [32]uint32) {
+	for _, name := range sessionNames {
+		t[name[0]&31] |= 1 << len(name)
+	}
+	for _, name := range tokenNames {
+		t[name[0]&31] |= 1 << len(name)
+	}
+	return t
+}()
+
 // pairName judges a path segment: sure names are followed by nothing else than
 // a session.
 func pairName(segment []byte) (sure, named bool) {
-	if len(segment) < 3 || len(segment) > 14 {
+	if len(segment) < 3 || len(segment) > 31 || pairLengths[segment[0]&31]>>len(segment)&1 == 0 {
 		return false, false
 	}
-	switch lower(segment[0]) {
-	case 's', 't', 'j', 'a', 'p', 'r', 'm':
-	default:
-		return false, false
-	}
-	for _, s := range [...]string{"sid", "jsessionid", "sessionid", "session_id", "session-id", "phpsessid"} {
-		if equalFold(segment, s) {
+	for _, name := range sessionNames {
+		if equalFold(segment, name) {
 			return true, true
 		}
 	}
-	for _, s := range [...]string{
-		"session", "token", "apikey", "api_key", "api-key", "access_token", "access-token", "accesstoken", "refresh_token",
-		"magic", "magic-link", "password-reset", "reset-password",
-	} {
-		if equalFold(segment, s) {
+	for _, name := range tokenNames {
+		if equalFold(segment, name) {
 			return false, true
 		}
 	}

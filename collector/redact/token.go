@@ -147,7 +147,7 @@ func (f *finder) wide(start, end int) {
 		previous [6]int // the latest piece starts, for keys of a known length
 	)
 	finish := func() {
-		if from >= 0 && to-from >= minRandom && group.mixed() && group.random(40) {
+		if from >= 0 && to-from >= minRandom && group.mixed() && group.random(40) && bytes.IndexByte(f.text[from:to], '/') >= 0 {
 			for to < len(f.text) && f.text[to] == '=' {
 				to++
 			}
