@@ -111,6 +111,11 @@ type run struct {
 	summary  Summary
 	withheld withheldSet
 	empty    bool
+
+	// each is handed every subject after its rules, with its uses; cuts are
+	// times at which uses are split besides those of grants.
+	each func(*Judged) error
+	cuts []time.Time
 }
 
 // prepare finds out what there is to judge.
@@ -216,6 +221,12 @@ func (r *run) emit(ctx context.Context, h Handler) error {
 		for i := range batch {
 			f := batch[i].Finding
 			f.Evidence.Calls = calls[i]
+			for k := range f.Evidence.Calls {
+				// Which file a call was read from is no fact about the call: a
+				// log that is renamed or split must not change a finding. The
+				// call's id finds it again.
+				f.Evidence.Calls[k].Source.Name = ""
+			}
 			r.summary.Findings[f.Severity.String()]++
 			if err := h.Finding(f); err != nil {
 				return err
