@@ -162,3 +162,12 @@ func cpuTime(b *testing.B) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// BenchmarkPresets is what a command pays before it reads anything.
+func BenchmarkPresets(b *testing.B) {
+	for b.Loop() {
+		if _, err := Presets(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -180,7 +180,7 @@ func (b *builder) hostOf(r *reader, u *unit, c *schema.Call, target []byte) {
 	case b.host != "" && (host == nil || r.Style == "api"):
 		c.Host = b.host
 	case host != nil:
-		c.Host = b.texts.host(lower(host))
+		c.Host = b.texts.host(host)
 	case f.constant != nil:
 		c.Host = b.texts.clean(f.constant)
 	}

@@ -140,7 +140,8 @@ type format struct {
 // reader is one compiled preset.
 type reader struct {
 	*Preset
-	index    int // among the format's presets
+	index    int    // among the format's presets
+	reads    bitset // the slots of its fields
 	fields   [fieldCount0]field
 	match    [][]int // slots
 	missing  [][]byte
@@ -333,10 +334,10 @@ func (c *compiler) reader(p *Preset) (*reader, error) {
 	for _, m := range p.Missing {
 		r.missing = append(r.missing, []byte(m))
 	}
-	if err := c.fields(r, p.Fields, callFields, "fields"); err != nil {
+	if err := c.fields(r, p.Fields, callFields); err != nil {
 		return nil, err
 	}
-	if err := c.fields(r, p.Credential, credentialFields, "credential"); err != nil {
+	if err := c.fields(r, p.Credential, credentialFields); err != nil {
 		return nil, err
 	}
 	if err := c.tenantSources(r); err != nil {
@@ -373,12 +374,9 @@ func (c *compiler) reader(p *Preset) (*reader, error) {
 }
 
 // fields compiles one list of fields.
-func (c *compiler) fields(r *reader, specs map[string]fieldSpec, words []string, list string) error {
+func (c *compiler) fields(r *reader, specs map[string]fieldSpec, words []string) error {
 	for name, spec := range specs {
 		id := slices.Index(words, name)
-		if id < 0 || name == "" {
-			return fmt.Errorf("line %d: %s: %q is not known; did you mean %s?", spec.line, list, name, nearest(name, words))
-		}
 		f := field{unit: unitOf(spec.Unit)}
 		if spec.Value != "" {
 			f.constant = []byte(spec.Value)
@@ -501,6 +499,14 @@ func (c *compiler) reports(r *reader, p *Preset) error {
 
 // finish compiles what needs the trie's node numbers.
 func (c *compiler) finish(r *reader, p *Preset) error {
+	r.reads = newBitset(c.f.slots)
+	for i := range r.fields {
+		for _, s := range r.fields[i].sources {
+			if s.slot >= 0 {
+				r.reads.set(s.slot)
+			}
+		}
+	}
 	for _, set := range p.Match {
 		var slots []int
 		for _, path := range set {
@@ -511,6 +517,9 @@ func (c *compiler) finish(r *reader, p *Preset) error {
 			slots = append(slots, slot)
 		}
 		r.match = append(r.match, slots)
+		for _, slot := range slots {
+			r.reads.set(slot)
+		}
 	}
 	for _, path := range p.Expand {
 		slot, err := c.slot(p.Kind, path)

@@ -56,7 +56,7 @@ func parseComposed(text string, slotOf func(path string) (int, error)) (composed
 		switch c := text[i]; c {
 		case '{':
 			end := strings.IndexByte(text[i:], '}')
-			if end < 0 {
+			if end < 0 || strings.Contains(text[i+1:i+end], "{") {
 				return nil, errComposedBrace
 			}
 			flush()
@@ -173,8 +173,8 @@ func (f filter) apply(v []byte, u *unit, slot int) ([]byte, bool) {
 		return v, bytes.HasPrefix(v, f.arg)
 	case "only": // exactly one value stands there
 		return v, u.count(slot) == 1
-	case "path": // a request target without its query
-		v, _, _ = bytes.Cut(v, []byte("?"))
+	case "path": // a request target's path, without secrets
+		v, _ = u.scrub.Target(v)
 		return v, true
 	case "group": // the API group of "apps/v1"; "v1" has none
 		group, _, found := bytes.Cut(v, []byte("/"))

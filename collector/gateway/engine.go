@@ -63,7 +63,7 @@ func newEngine(g *Gateway, f *format, in collector.Input, b *builder, sink colle
 		},
 		chosen: sampling{forced: in.Format, byFormat: map[string]int{}},
 	}
-	e.u.s = e.s
+	e.u.s, e.u.scrub = e.s, b.scrub
 	e.recognised = make([]uint64, len(f.presets))
 	e.special = f.special
 	b.source, b.tenant = in.Name, f.tenantKey
@@ -181,26 +181,29 @@ func (e *engine) json(data []byte, depth int) {
 	e.noFormat()
 }
 
-// noFormat counts a unit that no format fits, by what the nearest one lacks.
+// noFormat counts a unit that no format fits, by what the nearest one lacks: the
+// format that knows most of the unit's fields.
 func (e *engine) noFormat() {
-	best, missing := 0, ""
+	var nearest *reader
+	most := 0
+	if len(e.f.presets) == 1 && len(e.f.json) == 1 {
+		nearest = e.f.json[0] // the user's word
+	}
 	for _, r := range e.f.json {
-		for i, set := range r.match {
-			found, lacks := 0, ""
-			for j, slot := range set {
-				if e.u.names(slot) {
-					found++
-				} else if lacks == "" {
-					lacks = r.Name + " " + r.Match[i][j]
-				}
-			}
-			if found > best || missing == "" && len(e.s.vals) > 0 {
-				best, missing = found, lacks
+		known := 0
+		for i := range e.s.vals {
+			if r.reads.has(int(e.s.vals[i].slot)) {
+				known++
 			}
 		}
+		if known > most {
+			nearest, most = r, known
+		}
 	}
-	if missing != "" {
-		e.report.Missing[missing]++
+	if nearest != nil {
+		if path := e.u.lacks(nearest); path != "" {
+			e.report.Missing[nearest.Name+" "+path]++
+		}
 	}
 	e.bad(reasonNoFormat)
 }

@@ -109,3 +109,10 @@ func jsonOf(t testing.TB, v any) string {
 	}
 	return string(b)
 }
+
+func writeFile(t testing.TB, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

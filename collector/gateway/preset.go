@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -285,14 +286,28 @@ func (p *Preset) check() error {
 	if !slices.Contains([]string{"", "http", "cloudtrail", "kubernetes"}, p.Decision) {
 		return bad("decision %q: write http, cloudtrail or kubernetes", p.Decision)
 	}
-	for _, list := range []map[string]fieldSpec{p.Fields, p.Credential} {
-		for name, f := range list {
-			if err := f.check(name); err != nil {
-				return fmt.Errorf("%s:%d: %w", p.file, f.line, err)
-			}
-		}
+	if err := p.checkFields("fields", p.Fields, callFields); err != nil {
+		return err
+	}
+	if err := p.checkFields("credential", p.Credential, credentialFields); err != nil {
+		return err
 	}
 	return p.checkNeeds(bad)
+}
+
+// checkFields checks one list of fields, in the order of its lines.
+func (p *Preset) checkFields(list string, fields map[string]fieldSpec, words []string) error {
+	names := slices.SortedFunc(maps.Keys(fields), func(a, b string) int { return fields[a].line - fields[b].line })
+	for _, name := range names {
+		f := fields[name]
+		if name == "" || !slices.Contains(words, name) {
+			return fmt.Errorf("%s:%d: %s: %q is not known; did you mean %s?", p.file, f.line, list, name, nearest(name, words))
+		}
+		if err := f.check(name); err != nil {
+			return fmt.Errorf("%s:%d: %w", p.file, f.line, err)
+		}
+	}
+	return nil
 }
 
 // checkNeeds finds fields without which no call can be made.

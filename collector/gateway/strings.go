@@ -69,7 +69,8 @@ func (t *texts) text(b []byte) string {
 	return t.keep(place, b, clean)
 }
 
-// host is text for a host: it loses user information too.
+// host is text for a host: it loses user information too, and then its capitals
+// (not before: some secrets are known by theirs).
 func (t *texts) host(b []byte) string {
 	if len(b) == 0 {
 		return ""
@@ -78,7 +79,7 @@ func (t *texts) host(b []byte) string {
 	if known != "" {
 		return known
 	}
-	return t.keep(place, b, t.scrub.Host(validText(b)))
+	return t.keep(place, b, lower(t.scrub.Host(validText(b))))
 }
 
 // keep makes the string of clean, shared if b was clean itself and came before.

@@ -1,11 +1,16 @@
 package gateway
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/scopedrift/scopedrift/collector/redact"
+)
 
 // unit is one line or document with the values found in it. It answers for a
 // reader: what that preset calls missing is missing.
 type unit struct {
 	s       *scanner
+	scrub   *redact.Scrubber
 	missing [][]byte
 	// raw is what the call id is made of: the unit without its framing.
 	raw []byte
@@ -221,6 +226,26 @@ func (u *unit) matches(r *reader) bool {
 		}
 	}
 	return false
+}
+
+// lacks returns the first field that the unit lacks of the set that it comes
+// nearest to.
+func (u *unit) lacks(r *reader) string {
+	path, least := "", 1<<30
+	for i, set := range r.match {
+		missing, first := 0, ""
+		for j, slot := range set {
+			if !u.names(slot) {
+				if missing++; first == "" {
+					first = r.Match[i][j]
+				}
+			}
+		}
+		if missing < least {
+			path, least = first, missing
+		}
+	}
+	return path
 }
 
 // notACall returns why the unit is none, "" if it may be one.
