@@ -88,15 +88,14 @@ func (p *progress) enter(stage string, total uint64) {
 // bytes returns what a reader of several inputs tells its progress to.
 func (p *progress) bytes() func(input string, done, total int64, calls uint64) {
 	var current string
-	var before, last uint64
+	var bytesBefore, bytesNow, callsBefore, callsNow uint64
 	return func(input string, done, _ int64, calls uint64) {
 		if input != current {
-			before += last
-			current = input
+			bytesBefore, callsBefore, current = bytesBefore+bytesNow, callsBefore+callsNow, input
 		}
-		last = uint64(done)
-		p.done.Store(before + last)
-		p.more.Store(calls)
+		bytesNow, callsNow = uint64(done), calls
+		p.done.Store(bytesBefore + bytesNow)
+		p.more.Store(callsBefore + callsNow)
 	}
 }
 
