@@ -98,7 +98,7 @@ func noisy(token []byte) bool {
 		return false
 	}
 	if len(token) == awsSecretSize {
-		if l := lookAt(token); l.mixed() && l.random(30) && bytes.IndexAny(token, "-_.~") < 0 {
+		if l := lookAt(token); l.mixed() && l.random(30) && !bytes.ContainsAny(token, "-_.~") {
 			return true
 		}
 	}
