@@ -21,9 +21,11 @@
 // only for services of that dialect, and one in the wildcard or url dialect
 // for none of those two: it names something else's rights. A flat entry is read
 // in the service's dialect, since flat is also what an entry has that names
-// none. What a credential holds at an authority is known only if an entry
-// counts, and only from the earliest "from" of such entries on; "to" may pass:
-// then it is known to hold nothing.
+// none. What a credential holds at an authority is known only if an entry of
+// its own counts, and only from the earliest "from" of such entries on; "to" may
+// pass: then it is known to hold nothing. What a group gives is held besides: it
+// can show that a scope is held, or denied, but never by itself that one is
+// lacking, since nothing tells what else the member has.
 //
 // Each need of an alternative is held, not held or uncertain: deny wins; an
 // entry that is conditional, or narrowed by something that the call does not

@@ -327,10 +327,14 @@ func (h *holder) add(g *schema.Grant, group string) {
 	}
 	e := newEntry(g, group, dialect)
 	h.entries = append(h.entries, e)
-	if !h.known || g.From.Before(h.from) {
-		h.from = g.From
+	// What a group gives its members is held besides: only an entry of the
+	// credential's own says that its grants are known.
+	if group == "" {
+		if !h.known || g.From.Before(h.from) {
+			h.from = g.From
+		}
+		h.known = true
 	}
-	h.known = true
 	for _, t := range [...]time.Time{g.From, g.To} {
 		if !t.IsZero() {
 			h.bounds = append(h.bounds, t)

@@ -265,12 +265,10 @@ func (e *evaluation) need(n *needs) verdict {
 	case schema.GrantEither:
 		p, d := e.presented(n), e.declared(n)
 		v := verdict{max(p.truth, d.truth), d.open, append(p.by, d.by...)}
-		if e.known {
-			// A declared deny wins over what was presented, too.
-			refused, open := e.refused(&n.up[0], n.sure)
-			v.truth = min(v.truth, refused.not())
-			v.open = v.open || open
-		}
+		// A declared deny wins over what was presented, too.
+		refused, open := e.refused(&n.up[0], n.sure)
+		v.truth = min(v.truth, refused.not())
+		v.open = v.open || open
 		return v
 	}
 	return e.declared(n)
@@ -300,10 +298,6 @@ func (e *evaluation) presented(n *needs) verdict {
 
 // declared looks among the entries of the catalogue that were in force.
 func (e *evaluation) declared(n *needs) verdict {
-	if !e.known {
-		e.say("%s", e.unknownGrant())
-		return verdict{truth: maybe}
-	}
 	v := verdict{}
 	for i := range n.up {
 		up := &n.up[i]
@@ -332,6 +326,9 @@ func (e *evaluation) declared(n *needs) verdict {
 	refused, open := e.refused(&n.up[0], n.sure)
 	v.truth = min(v.truth, refused.not())
 	switch {
+	case v.truth == no && refused != yes && !e.known:
+		e.say("%s", e.unknownGrant())
+		v.truth, v.open = maybe, false
 	case v.truth == no:
 		v.open = false
 		if refused != yes {
@@ -403,14 +400,17 @@ func (e *entry) why(r *Request) string {
 }
 
 func (e *evaluation) unknownGrant() string {
-	at := e.h.service.Authority
+	at, besides := e.h.service.Authority, ""
+	if len(e.h.entries) > 0 {
+		besides = " besides what its groups give"
+	}
 	switch {
 	case e.h.known:
 		return fmt.Sprintf("what was held at %s is known only from %s on", at, e.h.from.UTC().Format(time.RFC3339))
 	case e.r.Declared == nil:
-		return fmt.Sprintf("the credential is not in the catalogue, so what it holds at %s is not known", at)
+		return fmt.Sprintf("the credential is not in the catalogue, so what it holds at %s%s is not known", at, besides)
 	}
-	return fmt.Sprintf("the catalogue has no grant entry of %s for %s, so what it holds there is not known", e.r.Declared.ID, at)
+	return fmt.Sprintf("the catalogue has no grant entry of %s for %s, so what it holds there%s is not known", e.r.Declared.ID, at, besides)
 }
 
 // routed reports whether a route may decide a verdict.

@@ -133,7 +133,7 @@ func TestJudge(t *testing.T) {
 		{"iam-only", "cloud", "s3:GetObject", nil, Holds, ""},
 		{"", "orders", read, nil, Unknown, "not in the catalogue"},
 		{"", "orders", del, func(r *Request) { r.Groups = []string{"team"} }, Holds, "group team"},
-		{"", "orders", read, func(r *Request) { r.Groups = []string{"team"} }, Lacks, ""},
+		{"", "orders", read, func(r *Request) { r.Groups = []string{"team"} }, Unknown, "besides what its groups give"},
 		{"", "orders", read, func(r *Request) { r.Groups = []string{"strangers"} }, Unknown, ""},
 		{"reader", "orders", del, func(r *Request) { r.Groups = []string{"team"} }, Holds, ""},
 		{"reader", "orders", "GET /status", nil, Holds, "needs no scope"},
@@ -184,7 +184,7 @@ func TestJudge(t *testing.T) {
 		{"node", "cluster", "get pods", func(r *Request) { r.Groups = []string{"system:nodes"} }, Unknown, "Node authoriser"},
 		{"node", "cluster", "get pods", nil, Lacks, ""},
 		{"", "cluster", "get /api/v1", func(r *Request) { r.Groups = []string{"system:authenticated"} }, Holds, ""},
-		{"", "cluster", "get pods", func(r *Request) { r.Groups = []string{"system:authenticated"} }, Lacks, ""},
+		{"", "cluster", "get pods", func(r *Request) { r.Groups = []string{"system:authenticated"} }, Unknown, "besides what its groups give"},
 		{"", "cluster", "get pods", func(r *Request) { r.Groups = []string{"system:authenticated", "system:masters"} }, Unknown, ""},
 	}
 	for _, tt := range tests {
