@@ -106,6 +106,13 @@ func (s *sniffer) data(from side, c chunk) (protocol, chunk) {
 // http1 begins to read messages. What was lost before may have been some.
 func (s *sniffer) http1(client side) *http1 {
 	h := newHTTP1(s.conn, s.out, client)
+	if s.passed > 0 {
+		// What was passed over may have held messages too.
+		h.broken = true
+		s.out.stats.Resyncs++
+		s.out.stats.Unread[speaksOther] += s.passed
+		s.passed = 0
+	}
 	if s.holes[0] || s.holes[1] {
 		h.broken, h.hadGap = true, true
 		h.requestHole, h.answersLost = s.holes[client], s.holes[client.other()]

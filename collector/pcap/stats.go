@@ -45,7 +45,8 @@ type Stats struct {
 	Calls                        map[string]uint64
 	// Orphans are answers without request, Unanswered requests without answer.
 	Orphans, Unanswered uint64
-	// Resyncs counts how often the reader lost the border between messages,
+	// Resyncs counts how often the reader had to look for the border between
+	// messages,
 	// Ambiguous the messages whose framing two readers may take differently.
 	Resyncs, Ambiguous uint64
 

@@ -130,6 +130,15 @@ func TestStreams(t *testing.T) {
 		{name: "joined when the answer to an unseen request is due", bare: true, parts: []part{
 			{from: 'c', at: 500, has: 9, text: q2}, {from: 's', at: 9, has: 500, text: a1}, {from: 's', at: 9 + al, has: 500 + ql, text: a2}},
 			want: " 10.0.0.2:80 201 0/0 orphan\n 10.0.0.2:80 202 0/0 orphan\nGET a/2 0 0/0 unanswered"},
+		{name: "behind a SOCKS greeting", parts: []part{
+			{from: 'c', text: "\x05\x01\x00"}, {from: 's', has: 3, text: "\x05\x00"}, {from: 'c', at: 3, has: 2, text: "\x05\x01\x00\x01\x0a\x00\x00\x02\x00\x50"},
+			{from: 's', at: 2, has: 13, text: "\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"},
+			{from: 'c', at: 13, has: 12, text: q1}, {from: 's', at: 12, has: 13 + ql, text: a1},
+			{from: 'c', at: 13 + ql, has: 12 + al, text: q2}, {from: 's', at: 12 + al, has: 13 + 2*ql, text: a2}},
+			want: "GET a/1 201 0/4 midstream\nGET a/2 202 0/4 complete"},
+		{name: "behind bytes that only look like SOCKS", parts: []part{
+			{from: 'c', text: "\x05\n" + q1}, {from: 'c', at: 2 + ql, text: q2}, {from: 's', has: 2 + 2*ql, text: a1}, {from: 's', at: al, has: 2 + 2*ql, text: a2}},
+			want: "GET a/2 201 0/4 midstream\n 10.0.0.2:80 202 0/0 orphan"},
 		{name: "only the client was captured", parts: []part{
 			{from: 'c', text: q1}, {from: 'c', at: ql, has: al, text: q2}},
 			want: "GET a/1 0 0/0 unanswered\nGET a/2 0 0/0 unanswered"},
