@@ -23,6 +23,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -139,6 +140,27 @@ func (e *Engine) Err() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.err
+}
+
+// Blame returns why the engine ended, if err is what a statement met when it
+// did, and err otherwise. A connection breaks a moment before the end is known,
+// so it may wait for that.
+func (e *Engine) Blame(err error) error {
+	broken := false
+	for _, sign := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.EPIPE, syscall.ENOENT} {
+		broken = broken || errors.Is(err, sign)
+	}
+	if !broken {
+		return err
+	}
+	select {
+	case <-e.done:
+	case <-time.After(2 * time.Second):
+	}
+	if cause := e.Err(); cause != nil {
+		return cause
+	}
+	return err
 }
 
 // Close lets go of the engine, which ends unless another command uses it, and

@@ -128,6 +128,7 @@ func BenchmarkInsert(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64((cpuTime(b, e.PID())-before).Nanoseconds())/float64(rows*b.N), "engine-cpu-ns/row")
+			b.ReportMetric(float64(peakMemory(b, e.PID()))/(1<<20), "engine-peak-MiB")
 			b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 			if got := one[uint64](b, conn, "SELECT count() FROM wide"); got != uint64(rows*b.N) {
 				b.Errorf("%d rows, want %d", got, rows*b.N)
@@ -155,4 +156,17 @@ func cpuTime(b *testing.B, pid int) time.Duration {
 		ticks += n
 	}
 	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// peakMemory is the most resident memory that a process has had, in bytes.
+func peakMemory(b *testing.B, pid int) (bytes int) {
+	b.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		_, _ = fmt.Sscanf(line, "VmHWM: %d kB", &bytes)
+	}
+	return bytes << 10
 }

@@ -56,6 +56,9 @@ func TestKill(t *testing.T) {
 		if err := clickhouse.Explain(err); !clickhouse.IsKind(err, clickhouse.Broken) && !clickhouse.IsKind(err, clickhouse.Unreachable) {
 			t.Errorf("round %d: the insert's error = %v", round, err)
 		}
+		if blamed := e.Blame(err); !engine.IsKind(blamed, engine.Died) {
+			t.Errorf("round %d: Blame = %v", round, blamed)
+		}
 		_ = conn.Close()
 		<-e.Done()
 		for range 2 {
@@ -88,7 +91,7 @@ func TestKillDuringAnswer(t *testing.T) {
 			_ = syscall.Kill(e.PID(), syscall.SIGKILL)
 		}
 	}
-	if err := clickhouse.Explain(rows.Err()); !clickhouse.IsKind(err, clickhouse.Broken) {
+	if err := clickhouse.Explain(rows.Err()); !clickhouse.IsKind(err, clickhouse.Broken) || !engine.IsKind(e.Blame(err), engine.Died) {
 		t.Errorf("error = %v", err)
 	}
 	if err := e.Close(); !engine.IsKind(err, engine.Died) {
