@@ -233,7 +233,7 @@ func suspiciousName(text []byte, i int) bool {
 		return false
 	}
 	start := i
-	for start > 0 && i-start < maxName && class[text[start-1]]&isToken != 0 {
+	for start > 0 && i-start < maxName && class[text[start-1]]&isToken != 0 && text[start-1] != '+' {
 		start--
 	}
 	return nameStrength(text[start:i]) != nameHarmless

@@ -20,7 +20,11 @@ func (s *Scrubber) Target(target []byte) (path []byte, query [][]byte) {
 		path = s.scrub(path, modePath, pathMark, &s.path)
 	}
 	if absolute {
-		path = afterAuthority(path)
+		// What was the middle is now the beginning, where two slashes mean an
+		// authority. The copy is rare, and keeps the passes off their own input.
+		if path = afterAuthority(path); s.suspicious(path, modePath) {
+			path = s.scrub(bytes.Clone(path), modePath, pathMark, &s.path)
+		}
 	}
 	if len(rest) == 0 {
 		return path, nil
