@@ -47,7 +47,7 @@ said on standard error.`,
 	flags.StringVar(&f.credential, "credential", "", "only this credential: its name in the catalogue (with --catalog) or its observed id")
 	flags.StringVar(&f.service, "service", "", "only this service")
 	flags.StringVar(&f.operation, "operation", "", "only this operation; * stands for any text")
-	flags.Var(&f.decision, "decision", "only this decision")
+	flags.Var(&f.decision, "decision", "only this decision: "+strings.Join(f.decision.known, ", "))
 	flags.StringVar(&f.tenant, "tenant", "", "only this tenant or namespace")
 	flags.StringVar(&f.host, "host", "", "only this host")
 	flags.StringVar(&f.session, "session", "", "only this session")

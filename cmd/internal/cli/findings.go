@@ -32,7 +32,7 @@ hold.`,
 			"  scopedrift findings --data store/ --severity high --credential ci-deployer -o json\n" +
 			"  scopedrift findings --data store/ --detection unused-scope -o csv > unused.csv",
 	}
-	c.Flags().Var(&f.severity, "severity", "only this severity and above")
+	c.Flags().Var(&f.severity, "severity", "only this severity and above: "+allSeverities())
 	c.Flags().StringVar(&f.detection, "detection", "", "only this detection, by name or code")
 	c.Flags().StringVar(&f.credential, "credential", "", "only this credential, by catalogue name or observed id")
 	c.Flags().StringVar(&f.service, "service", "", "only this service")

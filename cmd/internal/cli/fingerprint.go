@@ -41,7 +41,7 @@ and kept by the shell.`,
 		},
 	}
 	as := word{"api_key", []string{"api_key", "authorization", "session_cookie"}}
-	c.Flags().Var(&as, "as", "where the secret stands in a request")
+	c.Flags().Var(&as, "as", "where the secret stands in a request: "+strings.Join(as.known, ", "))
 	a.settings.bind(c.Flags(), "key", "data")
 	bindOutput(c.Flags(), "text", "json")
 	c.RunE = a.action(func(context.Context, []string) error { return a.fingerprint(as.value) })

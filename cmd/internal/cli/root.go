@@ -76,7 +76,7 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		Args:              cobra.NoArgs,
+		Args:              noStray,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("scopedrift {{.Version}}\n")
@@ -92,8 +92,8 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("find", a.scanCommand(), a.doctorCommand())
-	add("ask", a.findingsCommand(), a.explainCommand(), a.credentialsCommand(), a.callsCommand())
+	add("find", a.scanCommand(), a.demoCommand(), a.doctorCommand())
+	add("ask", a.findingsCommand(), a.explainCommand(), a.credentialsCommand(), a.callsCommand(), a.recommendCommand())
 	add("prepare", a.checkCommand(), a.configCommand(), a.grantsCommand(), a.schemaCommand())
 	root.AddCommand(a.versionCommand(), a.completionCommand(root))
 	return root
@@ -114,25 +114,27 @@ func (a *app) action(run func(ctx context.Context, args []string) error) func(*c
 // unknown word after it is wrong use.
 func group(use, short, long string, children ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
-		Use: use, Short: short, Long: long,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			var known []string
-			for _, child := range cmd.Commands() {
-				known = append(known, child.Name())
-			}
-			text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
-			if near := nearest(args[0], known); near != "" {
-				text += fmt.Sprintf("; did you mean %q?", near)
-			}
-			return usage(text, cmd.CommandPath()+" knows "+strings.Join(known, ", "))
-		},
+		Use: use, Short: short, Long: long, Args: noStray,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(children...)
 	return c
+}
+
+// noStray refuses a word that names no command, and says which was likely meant.
+func noStray(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var known []string
+	for _, child := range cmd.Commands() {
+		known = append(known, child.Name())
+	}
+	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+	if near := nearest(args[0], known); near != "" {
+		text += fmt.Sprintf("; did you mean %q?", near)
+	}
+	return usage(text, cmd.CommandPath()+" knows "+strings.Join(known, ", "))
 }
 
 // outPaint and errPaint colour the two streams.

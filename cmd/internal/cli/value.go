@@ -17,7 +17,7 @@ type word struct {
 }
 
 func (w *word) String() string { return w.value }
-func (w *word) Type() string   { return strings.Join(w.known, "|") }
+func (w *word) Type() string   { return "word" }
 func (w *word) Set(s string) error {
 	for _, k := range w.known {
 		if s == k {
@@ -43,7 +43,7 @@ func (v *severityWord) String() string {
 	}
 	return v.value.String()
 }
-func (v *severityWord) Type() string { return strings.Join(schema.Severities(), "|") }
+func (v *severityWord) Type() string { return "severity" }
 func (v *severityWord) Set(s string) error {
 	w := word{known: schema.Severities()}
 	if err := w.Set(s); err != nil {
