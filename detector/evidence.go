@@ -3,7 +3,6 @@ package detector
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -107,13 +106,9 @@ func condition(s *rule.Selector) []string {
 		list = append(list, "presented = "+bytesLiteral(s.Presented[:]))
 	}
 	if s.HasOrigin {
-		address := netip.IPv6Unspecified()
-		if s.Address.IsValid() {
-			address = netip.AddrFrom16(s.Address.As16())
-		}
 		equal(true, "session", s.Session)
 		equal(true, "workload", s.Workload)
-		list = append(list, "client_address = toIPv6("+literal(address.String())+")")
+		list = append(list, "client_address = "+addressLiteral(s.Address))
 	}
 	return list
 }

@@ -56,6 +56,11 @@ type RowQuery struct {
 	// not reach across, since a grant begins or ends there. Row.Segment counts
 	// the cuts up to the row.
 	Cuts []time.Time
+	// Origins, if there are any, leave out the calls that came from them (their
+	// principal, session, address and workload, whatever the time), or with
+	// Only all others.
+	Origins []rule.Origin
+	Only    bool
 }
 
 // ObjectQuery asks for the parts of rows.

@@ -34,6 +34,8 @@ type subjectWork struct {
 	set     *rule.Set
 	uses    counter
 	open    []rule.Row
+	// kept are the judged uses, if they are wanted.
+	kept []rule.Use
 }
 
 // judgeAll runs the rules over all subjects, some at a time.
@@ -61,7 +63,7 @@ func (r *run) chunks() []*chunk {
 	}
 	plan := make([]planned, len(r.subjects))
 	for i, s := range r.subjects {
-		plan[i] = planned{s, cuts(s, r.env.Catalog, r.window)}
+		plan[i] = planned{s, mergeCuts(cuts(s, r.env.Catalog, r.window), r.cuts)}
 	}
 	slices.SortStableFunc(plan, func(a, b planned) int {
 		return slices.CompareFunc(a.cuts, b.cuts, time.Time.Compare)
@@ -120,6 +122,11 @@ func (r *run) judge(ctx context.Context, c *chunk) error {
 	}
 	for _, w := range c.work {
 		result := w.set.Finish()
+		if r.each != nil {
+			if err := r.each(r.judged(c, w, result)); err != nil {
+				return err
+			}
+		}
 		r.drafts = append(r.drafts, result.Drafts...)
 		r.withheld.add(result.Withheld)
 		for i := range result.Drafts {
@@ -153,6 +160,9 @@ func (r *run) use(w *subjectWork, u *rule.Use) {
 	u.Verdict = compare.VerdictOf(u.Decision, u.Certain, u.Judgement.Holding)
 	w.uses.add(&r.summary, u, r.env.Catalog.ServiceNamed(u.Service) != nil)
 	w.set.Use(u)
+	if r.each != nil {
+		w.kept = append(w.kept, *u)
+	}
 }
 
 // objects judges the rows again whose judgement depends on the concrete object.

@@ -99,3 +99,12 @@ func address(a netip.Addr) netip.Addr {
 	}
 	return a
 }
+
+// addressLiteral writes an address as the store keeps it; it undoes address.
+func addressLiteral(a netip.Addr) string {
+	stored := netip.IPv6Unspecified()
+	if a.IsValid() {
+		stored = netip.AddrFrom16(a.As16())
+	}
+	return "toIPv6(" + literal(stored.String()) + ")"
+}

@@ -245,6 +245,10 @@ func (s *store) named(ctx context.Context, hashes []schema.PrincipalHash) (map[s
 // that a bound or cut divides from the hourly one, and only the hours that one
 // divides from the calls.
 func tiers(q *RowQuery) []string {
+	if len(q.Origins) > 0 {
+		// The rollups do not know where calls came from.
+		return []string{fromCalls(q, from(q))}
+	}
 	days, hours := divided(q)
 	where := " WHERE credential IN " + hashList(q.Hashes)
 	whole := func(expression string) string {
@@ -263,10 +267,32 @@ func tiers(q *RowQuery) []string {
 	if len(hours) == 0 {
 		return list
 	}
-	return append(list, fmt.Sprintf("SELECT credential, service, operation, tenant, decision, reporter, toUInt8(quality = 0) AS certain, route_source, presented,"+
-		" %s AS segment, min(time) AS f, max(time) AS l, count() AS n, toUInt16(toDate(time)) AS d FROM %s%s%s AND toStartOfHour(time) IN (%s) GROUP BY %s, segment, d",
-		segment(q.Cuts, "toUnixTimestamp64Micro(time)"), table.Calls, where, within(q.Window)+within(schema.Window{From: hours[0], To: hours[len(hours)-1].Add(time.Hour)}),
-		momentList(hours), foldColumns))
+	return append(list, fromCalls(q, within(schema.Window{From: hours[0], To: hours[len(hours)-1].Add(time.Hour)})+
+		" AND toStartOfHour(time) IN ("+momentList(hours)+")"))
+}
+
+// fromCalls folds calls themselves, for what the rollups cannot tell.
+func fromCalls(q *RowQuery, condition string) string {
+	return fmt.Sprintf("SELECT credential, service, operation, tenant, decision, reporter, toUInt8(quality = 0) AS certain, route_source, presented,"+
+		" %s AS segment, min(time) AS f, max(time) AS l, count() AS n, toUInt16(toDate(time)) AS d FROM %s WHERE credential IN %s%s%s GROUP BY %s, segment, d",
+		segment(q.Cuts, "toUnixTimestamp64Micro(time)"), table.Calls, hashList(q.Hashes), within(q.Window), condition, foldColumns)
+}
+
+// from writes that calls came from none of the origins, or only from those.
+func from(q *RowQuery) string {
+	if len(q.Origins) == 0 {
+		return ""
+	}
+	parts := make([]string, len(q.Origins))
+	for i := range q.Origins {
+		o := &q.Origins[i]
+		parts[i] = "(" + bytesLiteral(o.Hash[:]) + ", " + literal(o.Session) + ", " + addressLiteral(o.Address) + ", " + literal(o.Workload) + ")"
+	}
+	in := "NOT IN"
+	if q.Only {
+		in = "IN"
+	}
+	return " AND (credential, session, client_address, workload) " + in + " (" + strings.Join(parts, ", ") + ")"
 }
 
 // divided returns the days and, of those, the hours that a bound of the window
@@ -317,7 +343,7 @@ func (s *store) Objects(ctx context.Context, q ObjectQuery, each func(*rule.Row,
 	keys = slices.Compact(keys)
 	statement := "SELECT credential, service, operation, tenant, decision, reporter, toUInt8(quality = 0) AS certain, route_source, presented, " +
 		segment(q.Cuts, "toUnixTimestamp64Micro(time)") + " AS segment, min(time), max(time), count(), arraySort(groupUniqArray(toUInt16(toDate(time)))), resource FROM " +
-		table.Calls + " WHERE credential IN " + hashList(sortedHashes(principals)) + within(q.Window) +
+		table.Calls + " WHERE credential IN " + hashList(sortedHashes(principals)) + within(q.Window) + from(&q.RowQuery) +
 		" AND (credential, service, operation) IN (" + strings.Join(keys, ", ") + ") GROUP BY " + foldColumns + ", segment, resource"
 	return s.query(ctx, "fold the use by object", statement, func(rows driver.Rows) error {
 		row, resource, err := s.scanRow(rows, principals, true)

@@ -132,7 +132,8 @@ func (f *Facts) fold(q detector.RowQuery, byResource bool, keep func(rule.RowKey
 	rows = map[folded]*rule.Row{}
 	for i := range f.calls {
 		c := &f.calls[i]
-		if !q.Window.Contains(c.Time) || !slices.Contains(q.Hashes, c.hash) {
+		if !q.Window.Contains(c.Time) || !slices.Contains(q.Hashes, c.hash) ||
+			len(q.Origins) > 0 && slices.ContainsFunc(q.Origins, c.from) != q.Only {
 			continue
 		}
 		key := folded{key: rule.RowKey{
@@ -167,6 +168,11 @@ func (f *Facts) fold(q detector.RowQuery, byResource bool, keep func(rule.RowKey
 			cmp.Compare(a.key.Operation, b.key.Operation), cmp.Compare(a.key.Tenant, b.key.Tenant))
 	})
 	return order, rows
+}
+
+// from reports whether the call came from an origin.
+func (c *call) from(o rule.Origin) bool {
+	return o.Hash == c.hash && o.Session == c.Credential.Session && o.Workload == c.Workload && o.Address == c.ClientAddress.Unmap().WithZone("")
 }
 
 func newRow(c *call, segment int) *rule.Row {

@@ -342,9 +342,10 @@ func (r *unusedRule) finding(h *holding, o observation, last time.Time) schema.F
 	}
 	w := r.weighScope(h, o.open)
 	f.Severity = min(w.severity(schema.SeverityLow, 2), schema.SeverityHigh)
-	var why string
-	f.Confidence, why = o.confidence()
-	f.Reasons = append(f.Reasons, w.reason(f.Severity), why)
+	confidence, bound, caps := o.confidence()
+	f.Confidence = confidence
+	f.Reasons = append(f.Reasons, w.reason(f.Severity),
+		fmt.Sprintf("confidence %.2f: silent for %s, %s; %s", confidence, count(days, "day"), bound, strings.Join(caps, "; ")))
 	f.Next = commands(&f, "scopedrift recommend "+argument(r.subject.Name), callsOf(&schema.Finding{Credential: f.Credential, Service: f.Service}))
 	return f
 }
@@ -394,23 +395,23 @@ func (r *unusedRule) weighScope(h *holding, open unlock) weight {
 
 // confidence is by the rule of three: with no use on D independent days, the
 // scope is needed on at most about 3/D of the days (95 % bound). Calls are not
-// independent, days nearly are.
-func (o *observation) confidence() (float64, string) {
+// independent, days nearly are. caps say what else bounds it.
+func (o *observation) confidence() (c float64, bound string, caps []string) {
 	days := len(o.days)
-	bound := math.Min(1, 1-math.Pow(0.05, 1/float64(days)))
-	c := 1 - bound
-	terms := []string{fmt.Sprintf("silent for %s, so it is needed on fewer than 1 day in %.0f (95 %% bound)", count(days, "day"), math.Floor(1/bound))}
+	rate := math.Min(1, 1-math.Pow(0.05, 1/float64(days)))
+	c = 1 - rate
+	bound = fmt.Sprintf("so it is needed on fewer than 1 day in %.0f (95 %% bound)", math.Floor(1/rate))
 	if o.seen.Known {
-		terms = append(terms, fmt.Sprintf("the logs cover the window to at least %.0f %%", 100*minCoverage))
+		caps = append(caps, fmt.Sprintf("the logs cover the window to at least %.0f %%", 100*minCoverage))
 	} else {
 		c = math.Min(c, 0.3)
-		terms = append(terms, "at most 0.30, since it is not known what the logs cover")
+		caps = append(caps, "at most 0.30, since it is not known what the logs cover")
 	}
 	if len(o.unmapped) > 0 {
 		c = math.Min(c, 0.5)
-		terms = append(terms, fmt.Sprintf("at most 0.50, since it may serve operations whose demand is unmapped: %s", some(o.unmapped, 3)))
+		caps = append(caps, fmt.Sprintf("at most 0.50, since it may serve operations whose demand is unmapped: %s", some(o.unmapped, 3)))
 	}
-	return round(c), fmt.Sprintf("confidence %.2f: %s", round(c), strings.Join(terms, "; "))
+	return round(c), bound, caps
 }
 
 func atAuthority(name string) string {

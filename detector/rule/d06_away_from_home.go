@@ -21,6 +21,8 @@ type originRule struct {
 	unlike map[string]struct{}
 	// blind counts calls that show no address.
 	blind uint64
+	// origins are all that were away.
+	origins []Origin
 }
 
 // awayFrom gathers one finding of D06, that of one session.
@@ -63,6 +65,7 @@ func (r *originRule) origin(o *Origin) {
 	if !strange {
 		return
 	}
+	r.origins = append(r.origins, *o)
 	if r.away == nil {
 		r.away = map[string]*awayFrom{}
 	}

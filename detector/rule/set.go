@@ -1,6 +1,9 @@
 package rule
 
 import (
+	"bytes"
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/scopedrift/scopedrift/detector/compare"
@@ -100,6 +103,17 @@ func (s *Set) WantsOrigins() bool { return s.origin.wants() }
 
 // Origin takes one origin of the subject's accepted calls.
 func (s *Set) Origin(o *Origin) { s.origin.origin(o) }
+
+// Away returns the origins that D06 speaks about, in a stable order. Call it
+// after all origins.
+func (s *Set) Away() []Origin {
+	list := slices.Clone(s.origin.origins)
+	slices.SortFunc(list, func(a, b Origin) int {
+		return cmp.Or(bytes.Compare(a.Hash[:], b.Hash[:]), cmp.Compare(a.Session, b.Session), a.Address.Compare(b.Address),
+			cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.Reporter, b.Reporter))
+	})
+	return list
+}
 
 // WantsHistory reports whether D02 must know what the subject called before the
 // window. Call it after all uses.

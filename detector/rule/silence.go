@@ -19,10 +19,11 @@ type Silence struct {
 	Since time.Time
 	// LastUse is when it last took part in a call, zero for never.
 	LastUse time.Time
-	// Confidence is that it is not needed, 0..1, and Terms a sentence that
-	// explains it.
+	// Confidence is that it is not needed, 0..1. Bound says what so many silent
+	// days mean, Caps what else bounds the confidence.
 	Confidence float64
-	Terms      string
+	Bound      string
+	Caps       []string
 	// Opens says what it opens, where that can be listed. Points weigh the
 	// worst of it.
 	Opens  string
@@ -35,7 +36,10 @@ type Silence struct {
 // Call it after all uses.
 func (s *Set) Silence(h compare.HeldScope) Silence {
 	one := &holding{heldKey: heldKey{h.Authority, h.Scope}, entries: []compare.HeldScope{h}, from: h.From, to: h.To}
-	if h.Grant == nil {
+	if h.Grant != nil {
+		// What was asked for may bound the scope's own times.
+		one.from, one.to = h.Grant.From, h.Grant.To
+	} else {
 		if p := s.unused.presented[one.heldKey]; p != nil {
 			one = p
 		}
@@ -45,7 +49,7 @@ func (s *Set) Silence(h compare.HeldScope) Silence {
 	out := Silence{Why: o.why, Days: len(o.days), LastUse: s.unused.lastUse(one), Opens: o.open.reason, Points: w.points, Coverage: o.seen.Coverage}
 	if o.why == "" {
 		out.Since = o.start.Start()
-		out.Confidence, out.Terms = o.confidence()
+		out.Confidence, out.Bound, out.Caps = o.confidence()
 	}
 	return out
 }
