@@ -2,9 +2,9 @@
 // traffic, never ships a secret, and counts what it drops.
 //
 // Two packages below it see secrets, and no other code may: redact (removes
-// them) and identify (names the credential by them). gateway reads logs, pcap
-// reads packets; both make an [Exchange] and let a [Finisher] turn it into a
-// schema.Call. Calls leave in a [Batch] through a [Sink].
+// them) and identify (names the credential by them); decide tells by tables what
+// became of a call. gateway reads logs, pcap reads packets; their calls leave in
+// a [Batch] through a [Sink].
 package collector
 
 import (

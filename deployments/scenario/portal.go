@@ -9,12 +9,13 @@ import (
 )
 
 // portal tells the month of the old customer portal, which sits behind a plain
-// web server and knows people by basic authentication.
+// web server (whose log names the virtual host) and knows people by basic
+// authentication.
 func (w *world) portal() {
 	paths := []string{"/shipments", "/shipments?page=2", "/shipments/20417", "/shipments/20511"}
 	tell := func(user, address, agent string) func(time.Time) {
 		return func(t time.Time) {
-			text := fmt.Sprintf(`%s - %s [%s] "GET %s HTTP/1.1" 200 %d "-" "%s"`, address, user,
+			text := fmt.Sprintf(`portal.harbourline.example:80 %s - %s [%s] "GET %s HTTP/1.1" 200 %d "-" "%s"`, address, user,
 				t.Format("02/Jan/2006:15:04:05 -0700"), paths[w.rand.IntN(len(paths))], 400+w.rand.IntN(5000), agent)
 			w.put("portal/access.log", "portal", t.Truncate(time.Second), []byte(text))
 		}
