@@ -235,9 +235,16 @@ func newKeyTable(keys []string, nodes []*node) keyTable {
 	}
 	width := bits.Len(uint(2*len(keys) - 1))
 	for {
+		taken := newBitset(1 << width)
 		m := multiplier(0x9e3779b97f4a7c15)
 		for range 200 {
-			if t, ok := tryKeyTable(keys, nodes, m, width); ok {
+			t := keyTable{multiplier: m, shift: uint(64 - width)}
+			if t.fits(keys, taken) {
+				t.nodes, t.keys = make([]*node, 1<<width), make([]string, 1<<width)
+				for i, key := range keys {
+					at := m.hash([]byte(key)) >> t.shift
+					t.nodes[at], t.keys[at] = nodes[i], key
+				}
 				return t
 			}
 			m = m*0xd1342543de82ef95 + 0x2545f4914f6cdd1d | 1
@@ -246,16 +253,17 @@ func newKeyTable(keys []string, nodes []*node) keyTable {
 	}
 }
 
-func tryKeyTable(keys []string, nodes []*node, m multiplier, width int) (keyTable, bool) {
-	t := keyTable{make([]*node, 1<<width), make([]string, 1<<width), m, uint(64 - width)}
-	for i, key := range keys {
-		at := m.hash([]byte(key)) >> t.shift
-		if t.nodes[at] != nil {
-			return keyTable{}, false
+// fits reports whether no two keys get the same place.
+func (t *keyTable) fits(keys []string, taken bitset) bool {
+	clear(taken)
+	for _, key := range keys {
+		at := int(t.hash([]byte(key)) >> t.shift)
+		if taken.has(at) {
+			return false
 		}
-		t.nodes[at], t.keys[at] = nodes[i], key
+		taken.set(at)
 	}
-	return t, true
+	return true
 }
 
 // find returns the node of a key, nil if no path reads it.

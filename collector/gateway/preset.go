@@ -197,7 +197,7 @@ func Presets(files ...string) (*PresetSet, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read embedded preset: %w", err)
 		}
-		p, err := ParsePreset(name, data)
+		p, err := readPreset(name, data) // New compiles it, and a test
 		if err != nil {
 			return nil, err
 		}
@@ -233,11 +233,8 @@ func (s *PresetSet) All() []*Preset { return slices.Clone(s.presets) }
 
 // ParsePreset reads and checks one preset; file is for the error's text.
 func ParsePreset(file string, data []byte) (*Preset, error) {
-	p := &Preset{file: file}
-	if err := yaml.UnmarshalWithOptions(data, p, yaml.Strict()); err != nil {
-		return nil, presetError(file, err)
-	}
-	if err := p.check(); err != nil {
+	p, err := readPreset(file, data)
+	if err != nil {
 		return nil, err
 	}
 	// Compiled once here for the errors that only that finds.
@@ -245,6 +242,39 @@ func ParsePreset(file string, data []byte) (*Preset, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+func readPreset(file string, data []byte) (*Preset, error) {
+	p := &Preset{file: file}
+	if err := p.decode(data); err != nil {
+		return nil, presetError(file, err)
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// maxPreset bounds a format file; the largest embedded one has 8 KiB.
+const maxPreset = 1 << 20
+
+var (
+	errPresetLong = errors.New("the file is longer than 1 MiB: a format file is a page of YAML")
+	errPresetYAML = errors.New("the YAML cannot be read: write plain mappings and lists, without tags")
+)
+
+// decode reads the YAML. The reader panics on some tagged values; a file that a
+// user wrote must not end the program.
+func (p *Preset) decode(data []byte) (err error) {
+	if len(data) > maxPreset {
+		return errPresetLong
+	}
+	defer func() {
+		if recover() != nil {
+			err = errPresetYAML
+		}
+	}()
+	return yaml.UnmarshalWithOptions(data, p, yaml.Strict())
 }
 
 // presetError puts file and line before what the YAML reader found.
