@@ -3,6 +3,7 @@ package detector_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/scopedrift/scopedrift/detector"
 	"github.com/scopedrift/scopedrift/detector/detectortest"
 	"github.com/scopedrift/scopedrift/detector/memory"
+	"github.com/scopedrift/scopedrift/detector/recommend"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/direct"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
@@ -151,6 +153,41 @@ func TestLaws(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRecommendationsAgree holds the recommendations from the store to those
+// from memory.
+func TestRecommendationsAgree(t *testing.T) {
+	s := newStores(t)
+	text := func(cat *catalog.Catalog, cfg detector.Config) []byte {
+		cfg.Catalog, cfg.MinDays = cat, 10
+		all, err := recommend.New(cfg).All(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := json.MarshalIndent(all, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	paths, err := filepath.Glob("recommend/testdata/*.txtar")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, path := range paths {
+		c := detectortest.Read(t, path)
+		conn, _ := s.fill(t, c.Catalog, c.Calls, 50, 500)
+		same(t, text(c.Catalog, detector.Config{Conn: conn}), text(c.Catalog, detector.Config{Facts: memory.New(c.Calls)}))
+	}
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "catalog.yaml"), detectortest.Company)
+	cat, err := catalog.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, stored := s.fill(t, cat, detectortest.Random(rand.New(rand.NewPCG(5, 5)), 1500), 100, 1000)
+	same(t, text(cat, detector.Config{Conn: conn}), text(cat, detector.Config{Facts: memory.New(stored)}))
 }
 
 func writeFile(t *testing.T, path, text string) {

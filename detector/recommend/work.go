@@ -82,7 +82,7 @@ func (w *work) basis() string {
 	if d := w.j.Subject.Declared; d != nil && len(d.Grants) > 0 {
 		return basisDeclared
 	}
-	if len(w.atoms) > 0 {
+	if len(w.atoms) > 0 && w.j.Subject.Identifies() {
 		return basisPresented
 	}
 	return basisNone
