@@ -1,112 +1,12 @@
 package gateway
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/scopedrift/scopedrift/schema"
 )
-
-// fieldName is a canonical field: a part of a call or of the evidence of who is
-// calling, whatever the log calls it.
-type fieldName uint8
-
-const (
-	fTime fieldName = iota
-	fMethod
-	fTarget
-	fRequest
-	fHost
-	fStatus
-	fGRPCStatus
-	fDuration
-	fFinished
-	fRequestBytes
-	fResponseBytes
-	fClient
-	fForwardedFor
-	fPeer
-	fUserAgent
-	fRequestID
-	fTraceID
-	fTenant
-	fOperation
-	fResource
-	fPolicy
-	fMints
-	fPermissions
-	fErrorCode
-	fErrorMessage
-	fAnnotation
-	fLocation
-
-	fKeyID
-	fAPIClient
-	fJWTIssuer
-	fJWTAuthorizedParty
-	fJWTClientID
-	fJWTSubject
-	fJWTID
-	fJWTAudience
-	fJWTScopes
-	fJWTIssuedAt
-	fJWTExpires
-	fJWTActors
-	fAuthorization
-	fAPIKey
-	fSessionCookie
-	fBasicUser
-	fXFCC
-	fPeerURISAN
-	fPeerSubject
-	fPeerFingerprint
-	fK8sUser
-	fK8sGroups
-	fK8sCredentialID
-	fK8sImpersonated
-	fK8sImpersonatedGroups
-	fK8sPod
-	fK8sNode
-	fCloudType
-	fCloudARN
-	fCloudAccount
-	fCloudPrincipal
-	fCloudUser
-	fCloudAccessKey
-	fCloudInvokedBy
-	fCloudIssuerARN
-	fCloudIssuerType
-	fCloudProvider
-	fCloudSourceIdentity
-	fieldCount0
-)
-
-// callFields and credentialFields are the words of a preset's two lists.
-var callFields = []string{
-	fTime: "time", fMethod: "method", fTarget: "target", fRequest: "request", fHost: "host", fStatus: "status",
-	fGRPCStatus: "grpc_status", fDuration: "duration", fFinished: "finished", fRequestBytes: "request_bytes",
-	fResponseBytes: "response_bytes", fClient: "client", fForwardedFor: "forwarded_for", fPeer: "peer",
-	fUserAgent: "user_agent", fRequestID: "request_id", fTraceID: "trace_id", fTenant: "tenant",
-	fOperation: "operation", fResource: "resource", fPolicy: "policy", fMints: "mints", fPermissions: "permissions",
-	fErrorCode: "error_code", fErrorMessage: "error_message", fAnnotation: "annotation", fLocation: "location",
-}
-
-var credentialFields = []string{
-	fKeyID: "key_id", fAPIClient: "api_client", fJWTIssuer: "jwt_issuer", fJWTAuthorizedParty: "jwt_authorized_party",
-	fJWTClientID: "jwt_client_id", fJWTSubject: "jwt_subject", fJWTID: "jwt_id", fJWTAudience: "jwt_audience",
-	fJWTScopes: "jwt_scopes", fJWTIssuedAt: "jwt_issued_at", fJWTExpires: "jwt_expires", fJWTActors: "jwt_actors",
-	fAuthorization: "authorization", fAPIKey: "api_key", fSessionCookie: "session_cookie", fBasicUser: "basic_user",
-	fXFCC: "xfcc", fPeerURISAN: "peer_uri_san", fPeerSubject: "peer_subject", fPeerFingerprint: "peer_fingerprint",
-	fK8sUser: "k8s_user", fK8sGroups: "k8s_groups", fK8sCredentialID: "k8s_credential_id",
-	fK8sImpersonated: "k8s_impersonated", fK8sImpersonatedGroups: "k8s_impersonated_groups", fK8sPod: "k8s_pod",
-	fK8sNode: "k8s_node", fCloudType: "cloud_type", fCloudARN: "cloud_arn", fCloudAccount: "cloud_account",
-	fCloudPrincipal: "cloud_principal", fCloudUser: "cloud_user", fCloudAccessKey: "cloud_access_key",
-	fCloudInvokedBy: "cloud_invoked_by", fCloudIssuerARN: "cloud_issuer_arn", fCloudIssuerType: "cloud_issuer_type",
-	fCloudProvider: "cloud_provider", fCloudSourceIdentity: "cloud_source_identity",
-}
 
 // field is where a canonical field stands, compiled.
 type field struct {
@@ -206,43 +106,6 @@ type compiler struct {
 	textSlot map[string]int
 	draft    map[string]*draftNode
 	tenant   tenantRule
-}
-
-// tenantRule is the user's own word on where the tenant stands.
-type tenantRule struct{ where, name string }
-
-var errTenantRule = errors.New("write header:NAME, query:NAME or field:NAME after --tenant")
-
-func parseTenantRule(text string) (tenantRule, error) {
-	if text == "" {
-		return tenantRule{}, nil
-	}
-	where, name, _ := strings.Cut(text, ":")
-	if name == "" || where != "header" && where != "query" && where != "field" {
-		return tenantRule{}, fmt.Errorf("tenant %q: %w", text, errTenantRule)
-	}
-	return tenantRule{where, name}, nil
-}
-
-// paths are the log fields that the rule names. A header is logged under many
-// names, all made of its own.
-func (t tenantRule) paths(kind string) []string {
-	switch t.where {
-	case "field":
-		return []string{t.name}
-	case "header":
-		lower := strings.ToLower(t.name)
-		under := strings.ReplaceAll(lower, "-", "_")
-		if kind == "text" {
-			return []string{under, "http_" + under}
-		}
-		quote := func(s string) string { return `["` + s + `"]` }
-		return []string{
-			quote(under), quote(lower), quote(t.name), quote("http_" + under), quote("request_" + t.name),
-			"request.headers" + quote(lower), "request.headers" + quote(t.name), "headers" + quote(lower), "headers" + quote(t.name),
-		}
-	}
-	return nil
 }
 
 // compile makes one format of presets, in the order given.
@@ -551,53 +414,4 @@ func (t *trie) find(steps []step) *node {
 		}
 	}
 	return n
-}
-
-func byteLists(texts []string) [][]byte {
-	var lists [][]byte
-	for _, t := range texts {
-		lists = append(lists, []byte(t))
-	}
-	return lists
-}
-
-func validReason(why string) bool {
-	return why != "" && len(why) <= 40 && !bytes.ContainsFunc([]byte(why), func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_'
-	})
-}
-
-// nearest returns the word that is most like name.
-func nearest(name string, words []string) string {
-	best, least := "", 1<<30
-	for _, w := range words {
-		if w == "" {
-			continue
-		}
-		if d := editDistance(name, w); d < least {
-			best, least = w, d
-		}
-	}
-	return best
-}
-
-// editDistance is Levenshtein's.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := before
-			if a[i] != b[j] {
-				cost++
-			}
-			before = row[j+1]
-			row[j+1] = min(cost, row[j]+1, before+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -181,138 +181,6 @@ func (e *engine) json(data []byte, depth int) {
 	e.noFormat()
 }
 
-// noFormat counts a unit that no format fits, by what the nearest one lacks: the
-// format that knows most of the unit's fields.
-func (e *engine) noFormat() {
-	var nearest *reader
-	most := 0
-	if len(e.f.presets) == 1 && len(e.f.json) == 1 {
-		nearest = e.f.json[0] // the user's word
-	}
-	for _, r := range e.f.json {
-		known := 0
-		for i := range e.s.vals {
-			if r.reads.has(int(e.s.vals[i].slot)) {
-				known++
-			}
-		}
-		if known > most {
-			nearest, most = r, known
-		}
-	}
-	if nearest != nil {
-		if path := e.u.lacks(nearest); path != "" {
-			e.report.Missing[nearest.Name+" "+path]++
-		}
-	}
-	e.bad(reasonNoFormat)
-}
-
-// unwrap looks for a unit inside the document; false says that there is none.
-func (e *engine) unwrap(depth int) bool {
-	e.u.missing = nil
-	for i := range e.f.wrappers {
-		first := e.s.first[e.f.wrappers[i].slot]
-		if first == 0 {
-			continue
-		}
-		v := e.s.vals[first-1]
-		switch v.kind {
-		case kindString:
-			if len(v.raw) == 0 {
-				continue
-			}
-			e.carried(&v, e.f.wrappers[i].path, depth)
-			return true
-		case kindObject:
-			e.nested(v.raw, depth)
-			return true
-		case kindArray:
-			if e.array(v.raw, depth) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// carried reads a unit that stands in a string.
-func (e *engine) carried(v *value, path string, depth int) {
-	if micros, ok := parseTime(e.u.text(e.special.time), 0); ok {
-		e.u.frameTime = micros
-	}
-	e.inner[depth] = append(e.inner[depth][:0], v.raw...)
-	if v.escaped {
-		e.inner[depth] = unescapeJSON(e.inner[depth][:0], v.raw)
-	}
-	text := e.inner[depth]
-	if stream := e.u.text(e.special.stream); path == "log" && bytes.HasPrefix(stream, []byte("std")) {
-		line, whole := bytes.CutSuffix(text, []byte("\n"))
-		if text = e.join(line, stream[3], !whole, e.u.frameTime); text == nil {
-			return
-		}
-	}
-	appLog := e.u.text(e.special.level) != nil || e.u.text(e.special.severity) != nil
-	text = bytes.TrimSpace(text)
-	switch {
-	case len(text) == 0:
-		e.skip(reasonEmpty)
-	case text[0] == '{':
-		e.nested(text, depth)
-	case appLog && !e.fits(text):
-		e.skip(reasonAppLog)
-	default:
-		e.text(text, depth+1)
-	}
-}
-
-// nested reads an object that stands inside a unit or behind a prefix.
-func (e *engine) nested(data []byte, depth int) {
-	end := e.s.scan(data, 0)
-	switch {
-	case end == scanIncomplete:
-		e.bad(reasonTruncatedJSON)
-	case end == scanTooDeep:
-		e.bad(reasonTooDeep)
-	case end < 0 || e.s.space(end) < len(data):
-		e.bad(reasonInvalidJSON)
-	default:
-		e.json(data[:end], depth+1)
-	}
-}
-
-// array reads the units of an array inside a unit; false says that it holds
-// none.
-func (e *engine) array(data []byte, depth int) bool {
-	if string(bytes.TrimSpace(bytes.Trim(data, "[]"))) == "" {
-		e.skip(reasonEmpty)
-		return true
-	}
-	// The array is read as an input of its own: elements may fail one by one.
-	fr := newFramer(bytes.NewReader(data))
-	micros := e.u.frameTime
-	outer := e.at
-	for {
-		u, ok := fr.next(e.s)
-		if !ok {
-			break
-		}
-		e.at.data = u.data
-		e.u.begin()
-		e.u.frameTime = micros
-		switch u.kind {
-		case frameJSON:
-			e.json(u.data, depth+1)
-		case frameBad:
-			e.bad(u.reason)
-		case frameText:
-			e.text(u.data, depth+1)
-		}
-	}
-	e.at = outer
-	return true
-}
-
 // text reads a line of text.
 func (e *engine) text(line []byte, depth int) {
 	p, prefixed := linePrefix(line, e.in.Modified)
@@ -382,11 +250,9 @@ func (e *engine) fits(line []byte) bool {
 // join puts a line together that a container runtime cut; nil says that more
 // follows.
 func (e *engine) join(line []byte, stream byte, partial bool, micros int64) []byte {
-	p := &e.partial[stream&1] // stdout and stderr differ in it
-	if stream == 'e' {
+	p := &e.partial[0]
+	if stream == 'e' { // of stderr
 		p = &e.partial[1]
-	} else {
-		p = &e.partial[0]
 	}
 	if !partial && len(p.data) == 0 {
 		return line
@@ -427,7 +293,7 @@ func (e *engine) call(r *reader) {
 		e.chosen.add(r, &e.u)
 	}
 	for i := range e.s.vals {
-		if v := &e.s.vals[i]; !e.u.isMissing(v) {
+		if v := &e.s.vals[i]; !e.slotSeen.has(int(v.slot)) && !e.u.isMissing(v) {
 			e.slotSeen.set(int(v.slot))
 		}
 	}
@@ -481,68 +347,6 @@ func (e *engine) count(c *schema.Call) {
 	add(&r.Shows.Tenant, c.Tenant != "")
 	add(&r.Shows.Client, c.ClientAddress.IsValid())
 	add(&r.Shows.Workload, c.Workload != "")
-}
-
-// finish completes the report.
-func (e *engine) finish(fr *framer) *InputReport {
-	r := &e.report
-	r.Bytes = fr.base + int64(fr.pos)
-	if fr.err != nil {
-		r.Cut = fr.err.Error()
-	}
-	for kind, n := range e.kinds {
-		if n > 0 {
-			r.Shows.Credential[schema.CredentialKind(kind).String()] = n
-		}
-	}
-	for i, n := range e.recognised {
-		if n > 0 {
-			r.Formats[e.f.presets[i].Name] = n
-		}
-	}
-	r.Chosen = e.chosen.words(fr.wraps)
-	r.Input.Format = e.chosen.name()
-	for i, reader := range e.f.presets {
-		if e.recognised[i] > 0 {
-			r.Fields = append(r.Fields, e.fieldsOf(reader)...)
-		}
-	}
-	return r
-}
-
-// fieldsOf reports which of a format's fields the log has.
-func (e *engine) fieldsOf(r *reader) []FieldReport {
-	var fields []FieldReport
-	for id := range r.fields {
-		f := &r.fields[id]
-		if len(f.sources) == 0 {
-			continue
-		}
-		word := ""
-		if id < len(callFields) {
-			word = callFields[id]
-		}
-		if word == "" {
-			word = credentialFields[id]
-		}
-		one := FieldReport{Format: r.Name, Field: word, Hint: r.Hints[word]}
-		note := func(slot int) {
-			one.In = append(one.In, e.f.slotPaths[slot])
-			one.Seen = one.Seen || e.slotSeen.has(slot)
-		}
-		for _, s := range f.sources {
-			if s.slot >= 0 {
-				note(s.slot)
-			}
-			for _, part := range s.composed {
-				for _, p := range part.places {
-					note(p.slot)
-				}
-			}
-		}
-		fields = append(fields, one)
-	}
-	return fields
 }
 
 // settle counts the units whose call a later stage replaced.

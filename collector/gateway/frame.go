@@ -13,6 +13,9 @@ const (
 	firstBuffer = 256 << 10
 )
 
+// bomBytes is the byte order mark that some tools write first.
+var bomBytes = []byte("\xef\xbb\xbf")
+
 // Reasons why a unit could not be read.
 const (
 	reasonTruncatedJSON  = "truncated_json"

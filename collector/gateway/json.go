@@ -3,8 +3,6 @@ package gateway
 import (
 	"encoding/binary"
 	"math/bits"
-	"unicode/utf16"
-	"unicode/utf8"
 )
 
 // kind is the JSON kind of a value, or kindText for a field of a text line.
@@ -78,19 +76,6 @@ func newScanner(t *trie) *scanner {
 		guesses: make([][]guess, t.nodes),
 	}
 }
-
-// guess is a key with its quotes and colon, as it stood in the last line.
-type guess struct {
-	token  [maxGuess]byte
-	length uint8
-	child  *node
-}
-
-// maxGuess and maxGuesses bound what is remembered of an object's keys.
-const (
-	maxGuess   = 56
-	maxGuesses = 64
-)
 
 // reset forgets the values of the last scan.
 func (s *scanner) reset() {
@@ -255,66 +240,6 @@ func (s *scanner) members(pos int, n *node, depth int, first bool) int {
 			return pos
 		}
 	}
-}
-
-// member reads a key and its colon, and returns where the value begins and the
-// key's node.
-func (s *scanner) member(pos int, n *node, index int) (int, *node) {
-	if n == nil {
-		return s.longMember(pos, nil, index)
-	}
-	if guesses := s.guesses[n.id]; index < len(guesses) {
-		g := &guesses[index]
-		if token := g.token[:g.length]; len(token) > 0 && len(s.data)-pos > len(token) && string(s.data[pos:pos+len(token)]) == string(token) {
-			return s.space(pos + len(token)), g.child
-		}
-	}
-	return s.longMember(pos, n, index)
-}
-
-// longMember reads a key that was not guessed, and remembers it.
-func (s *scanner) longMember(pos int, n *node, index int) (int, *node) {
-	if s.data[pos] != '"' {
-		return s.fail(pos), nil
-	}
-	start := pos
-	end, escaped := s.str(pos)
-	if end < 0 {
-		return end, nil
-	}
-	if pos = s.space(end); pos >= len(s.data) {
-		return scanIncomplete, nil
-	}
-	if s.data[pos] != ':' {
-		return s.fail(pos), nil
-	}
-	pos++
-	if n == nil {
-		return s.space(pos), nil
-	}
-	key := s.data[start+1 : end-1]
-	if escaped {
-		s.key = unescapeJSON(s.key[:0], key)
-		key = s.key
-	}
-	child := n.children.find(key)
-	if !escaped && pos-start <= maxGuess && index < maxGuesses {
-		for len(s.guesses[n.id]) <= index {
-			s.guesses[n.id] = append(s.guesses[n.id], guess{})
-		}
-		g := &s.guesses[n.id][index]
-		g.length, g.child = uint8(copy(g.token[:], s.data[start:pos])), child
-	}
-	return s.space(pos), child
-}
-
-// meet notes that an object has a key. One that it had before makes the scanner
-// forget what that gave.
-func (s *scanner) meet(n *node, object uint64) {
-	if s.owner[n.id] == object {
-		s.forget(n)
-	}
-	s.owner[n.id], s.mark[n.id] = object, int32(len(s.vals))
 }
 
 // forget drops the values at and below a node that were found since its object
@@ -520,71 +445,3 @@ func skipDigits(data []byte, pos int) int {
 	}
 	return pos
 }
-
-func hexDigit(c byte) (byte, bool) {
-	switch {
-	case c-'0' <= 9:
-		return c - '0', true
-	case c|0x20 >= 'a' && c|0x20 <= 'f':
-		return c | 0x20 - 'a' + 10, true
-	}
-	return 0, false
-}
-
-// unescapeJSON appends the text of a JSON string to dst. The string is one that
-// the scanner accepted.
-func unescapeJSON(dst, raw []byte) []byte {
-	for i := 0; i < len(raw); {
-		c := raw[i]
-		if c != '\\' {
-			dst, i = append(dst, c), i+1
-			continue
-		}
-		switch e := raw[i+1]; e {
-		case 'b':
-			dst, i = append(dst, '\b'), i+2
-		case 'f':
-			dst, i = append(dst, '\f'), i+2
-		case 'n':
-			dst, i = append(dst, '\n'), i+2
-		case 'r':
-			dst, i = append(dst, '\r'), i+2
-		case 't':
-			dst, i = append(dst, '\t'), i+2
-		case 'u':
-			r := hexRune(raw[i+2:])
-			i += 6
-			if utf16.IsSurrogate(r) {
-				second := rune(-1)
-				if i+6 <= len(raw) && raw[i] == '\\' && raw[i+1] == 'u' {
-					second = hexRune(raw[i+2:])
-				}
-				if r = utf16.DecodeRune(r, second); r != utf8.RuneError {
-					i += 6
-				}
-			}
-			dst = utf8.AppendRune(dst, r)
-		default:
-			dst, i = append(dst, e), i+2
-		}
-	}
-	return dst
-}
-
-// hexRune reads four hexadecimal digits.
-func hexRune(b []byte) rune {
-	var r rune
-	for _, c := range b[:4] {
-		d, _ := hexDigit(c)
-		r = r<<4 | rune(d)
-	}
-	return r
-}
-
-// bitset is a set of small numbers.
-type bitset []uint64
-
-func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
-
-func (b bitset) set(i int)      { b[i>>6] |= 1 << (i & 63) }
-func (b bitset) has(i int) bool { return b[i>>6]&(1<<(i&63)) != 0 }

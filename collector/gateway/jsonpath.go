@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -298,7 +297,10 @@ func (m multiplier) hash(key []byte) uint64 {
 	return (h ^ h>>32) * uint64(m)
 }
 
-var bomBytes = []byte("\xef\xbb\xbf")
+// bitset is a set of small numbers.
+type bitset []uint64
 
-// trimBOM removes the byte order mark that some tools write first.
-func trimBOM(b []byte) []byte { return bytes.TrimPrefix(b, bomBytes) }
+func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
+
+func (b bitset) set(i int)      { b[i>>6] |= 1 << (i & 63) }
+func (b bitset) has(i int) bool { return b[i>>6]&(1<<(i&63)) != 0 }
