@@ -22,6 +22,8 @@ const (
 	// StopGrace bounds the time in which the engine cancels what runs.
 	StopGrace = 5 * time.Second
 	killAfter = 15 * time.Second
+	// cancelGrace is for an engine whose start was cancelled.
+	cancelGrace = 3 * time.Second
 )
 
 // Status is one line that the engine program writes to its third file for the
@@ -71,14 +73,16 @@ func spawn(ctx context.Context, cfg Config, ephemeral bool) (*Engine, error) {
 		case ok && s.Ready != nil:
 			return c.engine(*s.Ready), nil
 		case ok && s.Error != nil:
-			c.stop()
+			c.stop(killAfter)
 			return nil, s.Error
 		}
-		c.stop()
+		c.stop(killAfter)
 		return nil, &Error{Kind: StartFailed, Text: fmt.Sprintf("the engine program %s did not start: %s%s", program, c.state, c.tail.quoted()),
 			Remedy: "see whether the machine has the memory for it, " + withoutEngine}
 	case <-ctx.Done():
-		c.kill()
+		// Without its lease it ends by itself as soon as it is up, and cleans
+		// up better than we could.
+		c.stop(cancelGrace)
 		return nil, ctx.Err()
 	}
 }
@@ -193,12 +197,12 @@ func (c *child) engine(r Running) *Engine {
 	return e
 }
 
-// stop lets go of an engine that did not start.
-func (c *child) stop() {
+// stop lets go of an engine that did not start, and kills it after the grace.
+func (c *child) stop(grace time.Duration) {
 	_ = c.lease.Close()
 	select {
 	case <-c.exited:
-	case <-time.After(killAfter):
+	case <-time.After(grace):
 	}
 	c.kill()
 }
