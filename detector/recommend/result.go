@@ -172,6 +172,14 @@ func (w *work) remove(a int, needs []need, kept []bool, s *rule.Silence) Remove 
 	return m
 }
 
+// few says that less of something was observed than wanted.
+func few(n int, noun string) string {
+	if n == 0 {
+		return "no " + noun + " observed"
+	}
+	return "only " + plural(n, noun) + " observed"
+}
+
 // plural writes a number and a noun.
 func plural(n int, noun string) string {
 	if n == 1 {
@@ -220,10 +228,10 @@ func (w *work) calendar(s *rule.Silence) (caveats []string) {
 		t = end
 	}
 	if months < 2 {
-		caveats = append(caveats, "only "+plural(months, "month end")+" observed")
+		caveats = append(caveats, few(months, "month end"))
 	}
 	if quarters < 2 {
-		caveats = append(caveats, "only "+plural(quarters, "quarter end")+" observed")
+		caveats = append(caveats, few(quarters, "quarter end"))
 	}
 	if years < 1 {
 		caveats = append(caveats, "no year end observed")

@@ -134,6 +134,9 @@ func sameWorkload(declared, observed string) likeness {
 	if (form(declared) == "" || form(observed) == "") && (last == name || strings.HasPrefix(last, name+"-")) {
 		return same
 	}
+	if ns, account, ok := kubernetesIdentity(observed); ok && declared == ns+"/"+account {
+		return same
+	}
 	if form(declared) != form(observed) {
 		return incomparable
 	}
@@ -143,6 +146,17 @@ func sameWorkload(declared, observed string) likeness {
 	return other
 }
 
+// kubernetesIdentity reads namespace and service account from the SPIFFE id that
+// meshes give to pods: spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT.
+func kubernetesIdentity(id string) (namespace, account string, ok bool) {
+	rest, ok := strings.CutPrefix(id, "spiffe://")
+	parts := strings.Split(rest, "/")
+	if !ok || len(parts) != 5 || parts[1] != "ns" || parts[3] != "sa" {
+		return "", "", false
+	}
+	return parts[2], parts[4], true
+}
+
 // form names the scheme of a workload's name.
 func form(name string) string {
 	switch scheme, _, ok := strings.Cut(name, "://"); {
@@ -150,6 +164,10 @@ func form(name string) string {
 		return scheme
 	case strings.HasPrefix(name, "arn:"):
 		return "arn"
+	case strings.ContainsAny(name, " \t"):
+		return "prose"
+	case strings.HasPrefix(name, "i-") && strings.Trim(name[2:], "0123456789abcdef") == "":
+		return "instance"
 	}
 	first, _, ok := strings.Cut(name, "/")
 	if ok {
@@ -163,9 +181,9 @@ func (r *originRule) finish(out *Result) {
 		out.Withheld = append(out.Withheld, Withheld{AwayFromHome, r.subject.Name, "some of its calls", "they show no address"})
 	}
 	if len(r.unlike) > 0 {
-		out.Withheld = append(out.Withheld, Withheld{AwayFromHome, r.subject.Name, "its workload",
-			fmt.Sprintf("%q is declared and %s observed, which are names of different forms", r.subject.Declared.Workload,
-				some(quoted(sortedKeys(r.unlike)), 2))})
+		out.Withheld = append(out.Withheld, Withheld{AwayFromHome, r.subject.Name,
+			fmt.Sprintf("workload %q against %s", r.subject.Declared.Workload, some(quoted(sortedKeys(r.unlike)), 2)),
+			"the declared name and what the network says are of different forms"})
 	}
 	for session, a := range r.away {
 		out.Drafts = append(out.Drafts, Draft{Finding: r.finding(session, a), Want: a.want.cut()})

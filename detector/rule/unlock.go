@@ -97,6 +97,9 @@ func (e *Env) findOpened(h *holding, kinds []schema.CredentialKind) (u unlock) {
 			u.terms = []string{term}
 		}
 	}
+	if u.why == "" && h.entries[0].Dialect == schema.DialectIAM && unlogged(h.scope) {
+		u.why = "trails do not log its use as a call of its own"
+	}
 	if u.why == "" && len(u.services) > 0 && dataPlane(h.scope) && !e.Coverage.All(u.services).Known {
 		u.why = "trails log data access only where they are told to, and the catalogue does not say what these logs cover"
 	}
@@ -142,6 +145,23 @@ func classOfScope(scope string) schema.Class {
 		return schema.ClassSecret
 	}
 	return ClassByName(scope)
+}
+
+// unlogged reports whether an IAM action is one whose use no trail shows: rights
+// that are asked for beside another call, and calls that are not logged.
+func unlogged(scope string) bool {
+	scope = strings.ToLower(scope)
+	switch scope {
+	case "iam:passrole", "sts:tagsession", "sts:setsourceidentity", "s3:bypassgovernanceretention",
+		"logs:putlogevents", "cloudwatch:putmetricdata":
+		return true
+	}
+	service, _, _ := strings.Cut(scope, ":")
+	switch service {
+	case "execute-api", "ssmmessages", "ec2messages", "xray":
+		return true
+	}
+	return false
 }
 
 // dataPlane reports whether an IAM action touches data rather than
