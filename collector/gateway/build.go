@@ -295,6 +295,9 @@ func (b *builder) answer(r *reader, u *unit, c *schema.Call, started int64) {
 			c.Decision = decide.GRPC(code)
 			return
 		}
+		if bytes.HasPrefix(u.get(&r.fields[fContentType]), []byte("application/grpc")) && c.Status == 200 {
+			return // what became of it stands in a trailer that the log lacks
+		}
 		c.Decision = decide.HTTP(int(c.Status), u.get(&r.fields[fLocation]))
 	}
 }

@@ -12,6 +12,7 @@ const (
 	fHost
 	fStatus
 	fGRPCStatus
+	fContentType
 	fDuration
 	fFinished
 	fRequestBytes
@@ -77,7 +78,7 @@ const (
 // callFields and credentialFields are the words of a preset's two lists.
 var callFields = []string{
 	fTime: "time", fMethod: "method", fTarget: "target", fRequest: "request", fHost: "host", fStatus: "status",
-	fGRPCStatus: "grpc_status", fDuration: "duration", fFinished: "finished", fRequestBytes: "request_bytes",
+	fGRPCStatus: "grpc_status", fContentType: "content_type", fDuration: "duration", fFinished: "finished", fRequestBytes: "request_bytes",
 	fResponseBytes: "response_bytes", fClient: "client", fForwardedFor: "forwarded_for", fPeer: "peer",
 	fUserAgent: "user_agent", fRequestID: "request_id", fTraceID: "trace_id", fTenant: "tenant",
 	fOperation: "operation", fResource: "resource", fPolicy: "policy", fMints: "mints", fPermissions: "permissions",

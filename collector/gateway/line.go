@@ -48,6 +48,7 @@ const (
 	fieldNumber
 	fieldCLF
 	fieldISO
+	fieldWhen
 	fieldWord
 	fieldID
 	fieldRest
@@ -55,14 +56,14 @@ const (
 
 var fieldKinds = map[string]fieldKind{
 	"ip": fieldIP, "address": fieldAddress, "status": fieldStatus, "count": fieldCount, "number": fieldNumber,
-	"clf": fieldCLF, "iso": fieldISO, "word": fieldWord, "id": fieldID, "rest": fieldRest,
+	"clf": fieldCLF, "iso": fieldISO, "when": fieldWhen, "word": fieldWord, "id": fieldID, "rest": fieldRest,
 }
 
 var (
 	errLineEmpty    = errors.New("the form of a line is empty")
 	errLineBrace    = errors.New("a { has no }")
 	errLineAdjacent = errors.New("two fields stand side by side: put text between them")
-	errLineKind     = errors.New("the type is not known; there are ip, address, status, count, number, clf, iso, word, id, rest")
+	errLineKind     = errors.New("the type is not known; there are ip, address, status, count, number, clf, iso, when, word, id, rest")
 )
 
 // parseLineForm compiles the forms; slotOf gives a field's slot.
@@ -252,7 +253,7 @@ func (k fieldKind) holds(raw []byte) bool {
 		return parseAddress(raw).IsValid()
 	case fieldStatus:
 		_, ok := digits(raw)
-		return ok && len(raw) == 3 || string(raw) == "-"
+		return ok && (len(raw) == 3 || string(raw) == "0") || string(raw) == "-"
 	case fieldCount:
 		_, ok := digits(raw)
 		return ok || string(raw) == "-"
@@ -263,6 +264,8 @@ func (k fieldKind) holds(raw []byte) bool {
 		return len(raw) >= 20 && raw[2] == '/' && raw[6] == '/'
 	case fieldISO:
 		return len(raw) >= 19 && raw[4] == '-' && raw[7] == '-'
+	case fieldWhen:
+		return fieldCLF.holds(raw) || fieldISO.holds(raw)
 	case fieldWord:
 		return len(raw) > 0 && !bytes.ContainsFunc(raw, func(r rune) bool {
 			return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '-'
