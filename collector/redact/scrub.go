@@ -213,10 +213,27 @@ func (s *Scrubber) suspicious(text []byte, m mode) bool {
 	return len(text)-wide >= minRandom && m == modeText && suspiciousWide(text[wide:])
 }
 
-// suspiciousWide looks at tokens with slashes between them in free text.
+// suspiciousWide looks at tokens with slashes between them in free text: a
+// stretch of Base64 has capitals, small letters, digits, and a piece that looks
+// like noise.
 func suspiciousWide(tokens []byte) bool {
-	l := lookAt(tokens)
-	return l.longest < len(tokens) && l.mixed() && l.random(25)
+	start, piece := 0, 0
+	noise := false
+	for i := 0; i <= len(tokens); i++ {
+		ends := i == len(tokens) || tokens[i] == '.' || tokens[i] == '~'
+		if !ends && tokens[i] != '/' {
+			continue
+		}
+		noise = noise || i-piece >= 5 && lookAt(tokens[piece:i]).random(30)
+		piece = i + 1
+		if ends {
+			if noise && i-start >= minRandom && lookAt(tokens[start:i]).mixed() {
+				return true
+			}
+			start, noise = i+1, false
+		}
+	}
+	return false
 }
 
 // suspiciousName reports whether the sign at i may follow the name of a secret.

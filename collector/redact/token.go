@@ -213,9 +213,15 @@ func (f *finder) awsSecret(starts []int, end int) {
 		if end-start != awsSecretSize {
 			continue
 		}
-		if l := lookAt(f.text[start:end]); l.mixed() && l.random(30) {
-			f.add(start, end, ruleRandom)
-			return
+		key := f.text[start:end]
+		if l := lookAt(key); !l.mixed() || !l.random(30) {
+			continue
+		}
+		for piece := range bytes.SplitSeq(key, []byte("/")) {
+			if len(piece) >= 5 && lookAt(piece).random(30) {
+				f.add(start, end, ruleRandom)
+				return
+			}
 		}
 	}
 }
