@@ -38,8 +38,12 @@ type Config struct {
 	// RememberIDs bounds the memory of call ids; default 16 million.
 	RememberIDs int
 	// Known says that the store may hold calls already, whose ids are then
-	// remembered first.
+	// remembered first, and that an earlier run may have broken off, which is
+	// then repaired.
 	Known bool
+	// Exclusive says that no other run writes to the store at the same time, so
+	// that every range without a confirmation was abandoned.
+	Exclusive bool
 	// Stored is handed every block of calls after it was stored, in order; it
 	// may be nil. An error ends the run.
 	Stored func([]schema.Call) error
@@ -62,6 +66,9 @@ type Stats struct {
 	// Unmapped are calls whose operation neither the log nor the catalogue
 	// names.
 	Unmapped uint64
+	// Repaired counts the abandoned ranges of earlier runs after which the
+	// rollups were folded anew.
+	Repaired int
 	// ForgotIDs says that the memory of ids overflowed, so that repeats may
 	// have been stored.
 	ForgotIDs bool
@@ -105,10 +112,15 @@ func New(cfg Config) *Pipeline {
 	}
 }
 
-// Open reads the ids of a store that may hold calls already and starts the
-// writer. It must be called before Put, and Close after it in any case.
+// Open repairs and reads the ids of a store that may hold calls already, and
+// starts the writer. It must be called before Put, and Close after it in any case.
 func (p *Pipeline) Open(ctx context.Context) error {
 	if p.cfg.Known {
+		repaired, err := p.repair(ctx)
+		if err != nil {
+			return err
+		}
+		p.stats.Repaired = repaired
 		if err := p.ids.load(ctx, p.cfg.Conn); err != nil {
 			return err
 		}

@@ -141,6 +141,38 @@ func TestCallsAreStoredOnceAndAccountedFor(t *testing.T) {
 	}
 }
 
+// TestRepair breaks off a run between calls and rollups, which one insert does
+// not bind together, and wants the next run to make the rollups true.
+func TestRepair(t *testing.T) {
+	conn := store(t)
+	in := schema.Input{Name: "edge.log", Format: "envoy"}
+	run(t, direct.Config{Conn: conn, Run: "whole"}, &schema.Batch{Input: in, NextUnit: 1000, Calls: callsOf(0, 1000), Done: true})
+	for _, statement := range []string{
+		"INSERT INTO ledger (run, source_type, source_name, first_unit, next_unit, state, written) VALUES ('broken', 'envoy', 'edge.log', 0, 500, 'planned', now64(6))",
+		"TRUNCATE TABLE use_day", "ALTER TABLE use_life DELETE WHERE service LIKE 'o%' SETTINGS mutations_sync = 1", "INSERT INTO use_hour SELECT * FROM use_hour",
+	} {
+		if err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cautious := run(t, direct.Config{Conn: conn, Run: "beside", Known: true})
+	if cautious.Repaired != 0 {
+		t.Error("a range that another run may be at work on was taken for abandoned")
+	}
+	stats := run(t, direct.Config{Conn: conn, Run: "next", Known: true, Exclusive: true}, &schema.Batch{Input: in, NextUnit: 1500, Calls: callsOf(0, 1500), Done: true})
+	if stats.Repaired != 1 || stats.Calls != 500 || stats.Repeated != 1000 {
+		t.Errorf("counted %+v", stats)
+	}
+	for _, rollup := range []string{"use_hour", "use_day", "use_life", "source_day"} {
+		if n := one(t, conn, "SELECT sum(calls) FROM "+rollup); n != 1500 {
+			t.Errorf("%s counts %d calls, want 1500", rollup, n)
+		}
+	}
+	if again := run(t, direct.Config{Conn: conn, Run: "after", Known: true, Exclusive: true}); again.Repaired != 0 {
+		t.Error("a repaired range was repaired again")
+	}
+}
+
 func TestWindow(t *testing.T) {
 	conn := store(t)
 	batch := &schema.Batch{Input: schema.Input{Name: "a"}, NextUnit: 100, Calls: callsOf(0, 100), Done: true}

@@ -91,6 +91,7 @@ type writer struct {
 const (
 	statePlanned   = "planned"
 	stateConfirmed = "confirmed"
+	stateRepaired  = "repaired"
 )
 
 func (w *writer) write(ctx context.Context, b *block) error {

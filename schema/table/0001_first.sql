@@ -200,7 +200,9 @@ CREATE TABLE IF NOT EXISTS grants (
 ORDER BY (credential, authority, body);
 
 -- The ledger: one row for each range of an input, written before (planned) and
--- after (confirmed) its calls are inserted. Coverage and crashes are read here.
+-- after (confirmed) its calls are inserted. Coverage and crashes are read here:
+-- a range that was only planned is one whose insert may have broken off, until
+-- the rollups were folded anew (repaired).
 CREATE TABLE IF NOT EXISTS ledger (
     run         String,
     source_type LowCardinality(String),
@@ -213,7 +215,7 @@ CREATE TABLE IF NOT EXISTS ledger (
     first_time  DateTime64(6, 'UTC'),
     last_time   DateTime64(6, 'UTC'),
     done        UInt8,
-    state       Enum8('planned' = 1, 'confirmed' = 2),
+    state       Enum8('planned' = 1, 'confirmed' = 2, 'repaired' = 3),
     written     DateTime64(6, 'UTC')
 ) ENGINE = ReplacingMergeTree(written)
 ORDER BY (run, source_type, source_name, first_unit, next_unit, state);

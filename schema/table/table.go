@@ -28,6 +28,10 @@ const (
 	Version    = "schema_version"
 )
 
+// FeedSuffix ends the name of a view that feeds a table from the calls; the
+// table's name stands before it.
+const FeedSuffix = "_feed"
+
 // CallColumns are the columns of the calls table in the order in which blocks
 // are built.
 var CallColumns = []string{
