@@ -127,7 +127,7 @@ func (a *app) runScan(ctx context.Context, inputs []string) (r *scanRun, err err
 		return r, err
 	}
 	if err := r.detect(live, ctx.Err() != nil); err != nil {
-		return r, interrupted(live, err)
+		return r, s.why(live, err)
 	}
 	r.account(stats)
 	return r, r.partial
@@ -191,6 +191,11 @@ func (a *app) startProgress() *progress {
 // collect reads all inputs into the store. Only what makes going on senseless is
 // an error; what went wrong with the inputs stands in r.partial.
 func (r *scanRun) collect(reading, live context.Context, inputs []string) (direct.Stats, error) {
+	release, err := r.lockWriter()
+	if err != nil {
+		return direct.Stats{}, err
+	}
+	defer release()
 	key, err := r.installationKey()
 	if err != nil {
 		return direct.Stats{}, err
@@ -206,11 +211,11 @@ func (r *scanRun) collect(reading, live context.Context, inputs []string) (direc
 	}
 	defer dead.close()
 	pipeline := direct.New(direct.Config{
-		Conn: r.store.conn, Catalog: r.cat, Run: newRun(), Known: r.store.lasting, Stored: out.put,
+		Conn: r.store.conn, Catalog: r.cat, Run: newRun(), Known: r.store.lasting, Exclusive: r.settings.data != "", Stored: out.put,
 		Window: schema.Window{From: r.settings.from.value, To: r.settings.to.value},
 	})
 	if err := pipeline.Open(live); err != nil {
-		return direct.Stats{}, interrupted(live, explained(err))
+		return direct.Stats{}, r.store.why(live, err)
 	}
 	sink := &guard{to: pipeline, live: live}
 	read := r.read(reading, key, dead, inputs, sink)
@@ -224,9 +229,9 @@ func (r *scanRun) collect(reading, live context.Context, inputs []string) (direc
 	case r.store.dead() != nil:
 		return stats, r.store.dead()
 	case sink.failed != nil:
-		return stats, interrupted(live, explained(sink.failed))
+		return stats, r.store.why(live, sink.failed)
 	case err != nil:
-		return stats, interrupted(live, explained(err))
+		return stats, r.store.why(live, err)
 	}
 	if err := errors.Join(out.close(), dead.close()); err != nil {
 		return stats, broken(fmt.Errorf("write beside the store: %w", err))
@@ -329,7 +334,7 @@ func (r *scanRun) detect(live context.Context, hurry bool) error {
 		if hurry && r.store.dead() == nil {
 			return errors.Join(errInterrupted, &fault{text: "there was no time left to judge what was read", code: codeInterrupted})
 		}
-		return explained(err)
+		return err
 	}
 	if dead := r.store.dead(); dead != nil {
 		return dead
