@@ -98,6 +98,7 @@ func timeOf(r *reader, u *unit) (micros int64, reason string) {
 		return micros, ""
 	}
 	if u.frameTime != 0 {
+		u.frameTimeUsed = true
 		return u.frameTime, ""
 	}
 	return 0, reasonNoTime

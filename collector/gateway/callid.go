@@ -154,7 +154,9 @@ func (g *ids) of(r *reader, u *unit) (id schema.CallID, own bool) {
 		}
 	}
 	var frame [8]byte
-	binary.LittleEndian.PutUint64(frame[:], uint64(u.frameTime))
+	if u.frameTimeUsed {
+		binary.LittleEndian.PutUint64(frame[:], uint64(u.frameTime))
+	}
 	g.tag = g.unitHash.Seal(g.tag[:0], hashNonce[:], nil, u.raw)
 	id = g.key.Sum(r.label, g.tag, frame[:])
 	if n := g.units.seen(binary.LittleEndian.Uint64(id[:])); n > 0 {

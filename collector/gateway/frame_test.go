@@ -312,13 +312,6 @@ func TestLaws(t *testing.T) {
 	} {
 		m, _, err := readText(t, c.cfg, c.text)
 		got := set(m)
-		if name == "cri" {
-			// The runtime's time is part of what names a line that has no id.
-			if len(got) != 300 {
-				t.Errorf("cri: %d calls", len(got))
-			}
-			continue
-		}
 		if err != nil || !maps.Equal(got, want) {
 			t.Errorf("%s: %v, %d calls, which differ", name, err, len(got))
 		}

@@ -97,6 +97,9 @@ func filesIn(dir string) ([]collector.Input, error) {
 			return nil
 		}
 		info, err := os.Stat(path) // through links
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a link to nothing, or a file that was rotated away just now
+		}
 		if err != nil {
 			return fmt.Errorf("read directory: %w", err)
 		}

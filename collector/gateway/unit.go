@@ -18,14 +18,16 @@ type unit struct {
 	// next unit, since growth leaves the old array to those who alias it.
 	scratch []byte
 	made    []byte
-	// frameTime is the time that the framing gave, in microseconds, 0 for none.
-	frameTime int64
+	// frameTime is the time that the framing gave, in microseconds, 0 for none;
+	// frameTimeUsed says that the unit has no time of its own.
+	frameTime     int64
+	frameTimeUsed bool
 }
 
 // begin forgets the last unit.
 func (u *unit) begin() {
 	u.scratch = u.scratch[:0]
-	u.frameTime = 0
+	u.frameTime, u.frameTimeUsed = 0, false
 }
 
 // text returns the first value of a slot as text, nil where there is none.
