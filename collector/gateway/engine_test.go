@@ -106,7 +106,7 @@ func TestRecent(t *testing.T) {
 	}
 	// Bounded, however many come.
 	for i := range uint64(3 * recentSize) {
-		r.seen((i + 1e9) * 0x9e3779b97f4a7c15 | 1)
+		r.seen((i+1e9)*0x9e3779b97f4a7c15 | 1)
 	}
 	if len(r.now.slots)+len(r.before.slots) > 2<<20 {
 		t.Errorf("%d and %d slots", len(r.now.slots), len(r.before.slots))
