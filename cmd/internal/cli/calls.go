@@ -56,6 +56,8 @@ said on standard error.`,
 	flags.IntVar(&f.limit, "limit", 100, "how many calls at most, 0 for all")
 	a.settings.bind(flags, append([]string{"catalog"}, storeFlags...)...)
 	bindOutput(flags, "table", "json", "jsonl", "csv")
+	// It can only fail for a flag that does not exist, which a test would see.
+	_ = c.RegisterFlagCompletionFunc("credential", a.completeCredentials)
 	c.RunE = a.action(func(ctx context.Context, _ []string) error {
 		if f.limit < 0 {
 			return usage("--limit must not be negative", "0 lists all")
@@ -77,12 +79,12 @@ func (a *app) listCalls(parent context.Context, f *callFilter) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
 	where, args, err := f.where(ctx, s.conn, cat)
 	if err != nil {
-		return interrupted(ctx, err)
+		return s.why(ctx, err)
 	}
 	if f.limit == 0 && a.settings.output == "jsonl" {
 		// All calls may be many: they stream, and never stand in memory.
-		err := eachCall(ctx, s.conn, where+" ORDER BY time, id", args, func(c *schema.Call) error { return output.Line(a.env.Stdout, c) })
-		return interrupted(ctx, err)
+		err := eachCall(ctx, s.conn, where+" ORDER BY time, id", args, a.writeLine)
+		return s.why(ctx, err)
 	}
 	order := " ORDER BY time DESC, id DESC"
 	if f.limit > 0 {
@@ -90,7 +92,7 @@ func (a *app) listCalls(parent context.Context, f *callFilter) (err error) {
 	}
 	var calls []schema.Call
 	if err := eachCall(ctx, s.conn, where+order, args, func(c *schema.Call) error { calls = append(calls, *c); return nil }); err != nil {
-		return interrupted(ctx, err)
+		return s.why(ctx, err)
 	}
 	if f.limit > 0 && len(calls) > f.limit {
 		calls = calls[:f.limit]
@@ -98,6 +100,14 @@ func (a *app) listCalls(parent context.Context, f *callFilter) (err error) {
 	}
 	slices.Reverse(calls)
 	return a.writeCalls(calls)
+}
+
+// writeLine writes one call as it comes from the store.
+func (a *app) writeLine(c *schema.Call) error {
+	if err := output.Line(a.env.Stdout, c); err != nil {
+		return broken(fmt.Errorf("write the result: %w", err))
+	}
+	return nil
 }
 
 func (a *app) writeCalls(calls []schema.Call) error {

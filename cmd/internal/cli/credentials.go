@@ -76,7 +76,7 @@ func (a *app) listCredentials(parent context.Context, undeclared bool) (err erro
 	defer func() { err = errors.Join(err, s.close()) }()
 	list, err := credentialRows(ctx, s.conn, cat)
 	if err != nil {
-		return interrupted(ctx, err)
+		return s.why(ctx, err)
 	}
 	l := &listing{table: output.Table{Columns: []output.Column{
 		{Name: "id", Keep: 16}, {Name: "kind", Keep: 8}, {Name: "owner", Keep: 8}, {Name: "services", Keep: 8},
@@ -99,6 +99,30 @@ func (a *app) listCredentials(parent context.Context, undeclared bool) (err erro
 			fmt.Sprint(r.Denied), fmt.Sprint(r.Days), output.Minute(r.First), output.Minute(r.Last))
 	}
 	return a.writeList(l)
+}
+
+// completeCredentials offers the names of credentials to the shell.
+func (a *app) completeCredentials(cmd *cobra.Command, args []string, _ string) (words []string, _ cobra.ShellCompDirective) {
+	if len(args) > 0 || a.settings.load(a.env, cmd.Flags()) != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	cat, err := a.loadCatalog()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, s, err := a.openExisting(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer func() { _ = s.close() }() // completion has nobody to tell
+	list, err := credentialRows(ctx, s.conn, cat)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, r := range list {
+		words = append(words, output.Safe(r.ID)+"\t"+output.Safe(kindWords(r.Kinds)+" "+r.Owner))
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
 }
 
 func kindWords(kinds []schema.CredentialKind) string {

@@ -35,6 +35,8 @@ type Env struct {
 	mu       sync.Mutex
 	cleanups map[int]func()
 	serial   int
+	// busy counts the cleanups under way.
+	busy sync.WaitGroup
 }
 
 // System returns the Env of this process.
@@ -44,7 +46,7 @@ func System() *Env {
 		dir = "."
 	}
 	return &Env{
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Stdin: os.Stdin, Stdout: results{os.Stdout}, Stderr: os.Stderr,
 		Args: os.Args[1:], Environ: os.Environ(), Dir: dir,
 		InTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
 		OutTerminal: term.IsTerminal(int(os.Stdout.Fd())),
@@ -57,6 +59,18 @@ func System() *Env {
 			return width
 		},
 	}
+}
+
+// results is standard output. That its reader went away is told apart from a
+// connection that broke.
+type results struct{ to io.Writer }
+
+func (r results) Write(p []byte) (int, error) {
+	n, err := r.to.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		err = errReaderGone
+	}
+	return n, err
 }
 
 // Exit ends the process.
@@ -147,12 +161,18 @@ func (e *Env) onExit(f func()) func() {
 		e.mu.Lock()
 		run := e.cleanups[n]
 		delete(e.cleanups, n)
+		if run != nil {
+			e.busy.Add(1)
+		}
 		e.mu.Unlock()
 		if run != nil {
 			run()
+			e.busy.Done()
 		}
 	}
 }
+
+// runCleanups runs what is registered, and waits for what is under way.
 
 func (e *Env) runCleanups() {
 	e.mu.Lock()
@@ -162,6 +182,7 @@ func (e *Env) runCleanups() {
 	for _, f := range pending {
 		f()
 	}
+	e.busy.Wait()
 }
 
 // ReadFile reads a whole file, or standard input for "-", up to limit bytes.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"syscall"
 
 	"github.com/scopedrift/scopedrift/cmd/internal/output"
 )
@@ -24,7 +23,7 @@ const (
 // Errors that carry no more than their text.
 var (
 	errInterrupted = errors.New("interrupted")
-	errNoInput     = errors.New("no input given")
+	errReaderGone  = errors.New("the reader of standard output went away")
 )
 
 // fault is an error with its remedy and exit code.
@@ -125,7 +124,7 @@ func printError(w io.Writer, err error, paint output.Paint) {
 		return
 	}
 	var f *fault
-	if errors.As(err, &f) && f.silent || errors.Is(err, syscall.EPIPE) {
+	if errors.As(err, &f) && f.silent || errors.Is(err, errReaderGone) {
 		return
 	}
 	lines := strings.Split(strings.TrimRight(err.Error(), "\n"), "\n")

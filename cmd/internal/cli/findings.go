@@ -70,7 +70,7 @@ func (a *app) storedFindings(parent context.Context) (findings []schema.Finding,
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	findings, err = clickhouse.Findings(ctx, s.conn)
-	return findings, interrupted(ctx, err)
+	return findings, s.why(ctx, err)
 }
 
 // options are what the writers of findings need besides them.

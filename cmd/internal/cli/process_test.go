@@ -80,7 +80,8 @@ func (p *process) assertGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(entries) > 0 {
-		t.Errorf("%s was left behind", entries[0].Name())
+		left, _ := exec.Command("find", filepath.Join(p.dir, ".tmp")).CombinedOutput()
+		t.Errorf("left behind:\n%s%s", left, p.stderr.String())
 	}
 }
 

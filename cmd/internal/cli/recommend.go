@@ -35,6 +35,7 @@ func (a *app) recommendCommand() *cobra.Command {
 	}
 	a.settings.bind(c.Flags(), append([]string{"catalog", "from", "to"}, storeFlags...)...)
 	bindOutput(c.Flags(), "text", "table", "json", "jsonl", "csv")
+	c.ValidArgsFunction = a.completeCredentials
 	c.RunE = a.action(func(ctx context.Context, args []string) error {
 		if len(args) == 0 {
 			return a.recommendAll(ctx)
@@ -62,7 +63,7 @@ func (a *app) recommender(parent context.Context, run func(context.Context, *rec
 	if err == nil {
 		err = s.dead()
 	}
-	return interrupted(ctx, explained(err))
+	return s.why(ctx, err)
 }
 
 func (a *app) recommend(ctx context.Context, name string) error {

@@ -63,7 +63,7 @@ func (a *app) migrate(ctx context.Context, _ []string) (err error) {
 	}
 	version, err := clickhouse.StoreVersion(ctx, s.conn)
 	if err != nil {
-		return interrupted(ctx, explained(err))
+		return s.why(ctx, err)
 	}
 	a.tick("the store has schema step %d, which is this release's", version)
 	return nil

@@ -100,15 +100,12 @@ func (a *app) connect(start, live context.Context, lasting bool) (context.Contex
 		PasswordFile: a.env.Path(a.settings.password),
 	}
 	if target.URL == "" {
-		eng, err := a.startEngine(start)
+		eng, forget, err := a.startEngine(start)
 		if err != nil {
 			cancel(err)
 			return nil, nil, interrupted(start, err)
 		}
-		s.engine = eng
-		// If the command has to end at once, the engine still takes its
-		// temporary directory with it.
-		s.forget = a.env.onExit(func() { _ = eng.Close() })
+		s.engine, s.forget = eng, forget
 		target = clickhouse.Target{Socket: eng.Socket()}
 		go func() {
 			select {
@@ -126,17 +123,36 @@ func (a *app) connect(start, live context.Context, lasting bool) (context.Contex
 		s.migrated, err = clickhouse.Migrate(start, conn)
 	}
 	if err != nil {
-		return nil, nil, errors.Join(interrupted(ctx, interrupted(start, explained(err))), s.close())
+		return nil, nil, errors.Join(interrupted(start, s.why(ctx, err)), s.close())
 	}
 	return ctx, s, nil
 }
 
-func (a *app) startEngine(ctx context.Context) (*engine.Engine, error) {
+// startEngine starts the engine. If the command has to end at once, also in the
+// midst of this, the engine still takes its temporary directory with it; forget
+// is for a command that ends in peace.
+func (a *app) startEngine(ctx context.Context) (eng *engine.Engine, forget func(), err error) {
 	cfg := engine.Config{Memory: a.settings.memory.value}
 	if a.settings.data != "" {
 		cfg.Dir = filepath.Join(a.env.Path(a.settings.data), storeDir)
 	}
-	return engine.Start(ctx, cfg)
+	started := make(chan struct{})
+	forget = a.env.onExit(func() {
+		select {
+		case <-started:
+		case <-time.After(engine.StopGrace):
+			return
+		}
+		if eng != nil {
+			_ = eng.Close()
+		}
+	})
+	eng, err = engine.Start(ctx, cfg)
+	close(started)
+	if err != nil {
+		forget()
+	}
+	return eng, forget, err
 }
 
 // close lets go of the store. It reports an engine that had died, since then
@@ -153,6 +169,15 @@ func (s *store) close() error {
 		return s.engine.Close()
 	}
 	return nil
+}
+
+// why says what a statement of the store failed with: the death of the engine or
+// an interruption rather than what they broke, and a remedy.
+func (s *store) why(ctx context.Context, err error) error {
+	if err != nil && s.engine != nil {
+		err = s.engine.Blame(err)
+	}
+	return interrupted(ctx, explained(err))
 }
 
 // dead returns why the engine ended, nil while it runs.

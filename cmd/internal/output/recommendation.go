@@ -129,13 +129,13 @@ func (p *prose) removal(r *recommend.Remove, i int) {
 	line += fmt.Sprintf("; confidence %.2f (%s)", r.Confidence, r.Label)
 	p.label(first("remove", i), line)
 	if r.Opens != "" {
-		p.label("", "it opens "+r.Opens)
+		p.label("", r.Opens)
 	}
 	if r.Why != "" {
 		p.label("", r.Why)
 	}
-	for _, caveat := range r.Caveats {
-		p.label("", "but: "+caveat)
+	if len(r.Caveats) > 0 {
+		p.label("", "but "+strings.Join(r.Caveats, ", "))
 	}
 }
 
