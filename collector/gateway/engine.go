@@ -18,6 +18,7 @@ const (
 	reasonStage    = notACall + "earlier_stage"
 	reasonAppLog   = notACall + "application_log"
 	reasonProgram  = notACall + "other_program"
+	reasonHeader   = notACall + "header"
 )
 
 // maxNesting bounds how often a unit may stand inside another.
@@ -298,14 +299,19 @@ func (e *engine) call(r *reader) {
 		}
 	}
 	n := len(e.batch.Calls)
-	e.batch.Calls = append(e.batch.Calls, schema.Call{})
+	if n == cap(e.batch.Calls) {
+		e.batch.Calls = append(e.batch.Calls, schema.Call{})
+	}
+	e.batch.Calls = e.batch.Calls[:n+1] // fresh memory, or cleared below
 	c := &e.batch.Calls[n]
 	if reason := e.b.build(r, &e.u, c); reason != "" {
+		*c = schema.Call{}
 		e.batch.Calls = e.batch.Calls[:n]
 		e.refused(r, reason)
 		return
 	}
 	if r.stage >= 0 && !e.stages.take(r, &e.u, c) {
+		*c = schema.Call{}
 		e.batch.Calls = e.batch.Calls[:n]
 		e.settle()
 		return

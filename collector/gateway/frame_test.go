@@ -321,3 +321,17 @@ func TestLaws(t *testing.T) {
 func prefixLines(text, prefix string) string {
 	return prefix + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+prefix) + "\n"
 }
+
+// TestHeadersDoNotMakeALogReadable reads a log of few lines below its headers:
+// it is as unreadable as without them.
+func TestHeadersDoNotMakeALogReadable(t *testing.T) {
+	headers := "#Software: x\n#Version: 1.0\n#Date: 2026-03-01 10:00:00\n#Fields: date time cs-method cs-uri-stem sc-status\n"
+	_, _, err := readText(t, Config{}, headers+"2026-03-01 10:00:01 GET /a 200\n")
+	var mostly *UnreadableError
+	if !errors.As(err, &mostly) || mostly.Bad != 1 || mostly.Units != 1 {
+		t.Errorf("got %v", err)
+	}
+	if m, _, err := readText(t, Config{}, headers); err != nil || len(m.calls) != 0 {
+		t.Errorf("headers alone: %v", err)
+	}
+}

@@ -150,11 +150,11 @@ func (e *UnreadableError) Hint() string {
 func (e *UnreadableError) ExitCode() int { return 1 }
 
 // unreadable returns the error of an input that is mostly unreadable, else nil.
-// Empty lines say nothing either way. Where no format was recognised, lines that
+// Empty lines and headers say nothing either way. Where no format was recognised, lines that
 // only look like some program's count as unreadable too: they may be calls in a
 // format that nobody knows.
 func (r *InputReport) unreadable(forced string) error {
-	bad, units := r.BadTotal(), r.Units-r.NotACall[reasonEmpty]
+	bad, units := r.BadTotal(), r.Units-r.NotACall[reasonEmpty]-r.NotACall[reasonHeader]
 	if len(r.Formats) == 0 {
 		bad += r.NotACall[reasonAppLog] + r.NotACall[reasonProgram]
 	}

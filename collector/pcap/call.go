@@ -184,7 +184,14 @@ func (b *builder) emit(x *exchange) {
 	}
 }
 
+// append hands a finished call on. Its id takes in what became of it, so that
+// another capture of the same packets, which lost or cut the answer, is stored
+// beside it rather than in its place: which of the two was read first must not
+// decide what is known.
 func (b *builder) append(c *schema.Call) {
+	c.ID[len(c.ID)-3] ^= byte(c.Quality)
+	c.ID[len(c.ID)-2] ^= byte(c.Status >> 8)
+	c.ID[len(c.ID)-1] ^= byte(c.Status)
 	if int(c.Quality) < len(b.qualities) {
 		b.qualities[c.Quality]++
 	}

@@ -258,3 +258,23 @@ func accounted(t *testing.T, batches []*collector.Batch, stats Stats) {
 		t.Errorf("batches account for %d packets of %d", next, stats.Packets)
 	}
 }
+
+// TestTwoCapturesOfOneCall states what makes a call the same: two captures of
+// the same packets give the same ids, unless one of them saw less.
+func TestTwoCapturesOfOneCall(t *testing.T) {
+	s := script{"GET /1" + " HTTP/1.1" + host, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"}
+	frames := s.frames(1448)
+	whole, _ := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, frames)))
+	again, _ := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, frames)))
+	// The handshake has three packets, the request one.
+	half, _ := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, frames[:4])))
+	if len(whole.calls) != 1 || len(again.calls) != 1 || len(half.calls) != 1 {
+		t.Fatalf("%d, %d and %d calls, want 1 each", len(whole.calls), len(again.calls), len(half.calls))
+	}
+	if whole.calls[0].ID != again.calls[0].ID {
+		t.Error("a copy of a capture gives other ids")
+	}
+	if h := &half.calls[0]; h.Quality != schema.QualityUnanswered || h.ID == whole.calls[0].ID {
+		t.Errorf("a capture without the answer gives %s under the id of the answered call", line(h))
+	}
+}
