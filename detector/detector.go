@@ -151,9 +151,13 @@ func (d *Detector) prepare(ctx context.Context) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	losses, err := r.facts.Losses(ctx)
+	if err != nil {
+		return nil, err
+	}
 	r.env = &rule.Env{
 		Catalog: cat, Compare: compare.New(cat), Window: window, Now: now,
-		Coverage: rule.NewCoverage(cat, window, days, incomplete),
+		Coverage: rule.NewCoverage(cat, window, days, incomplete, losses),
 		MinDays:  d.cfg.MinDays, Horizon: d.cfg.Horizon,
 	}
 	if r.subjects, err = subjects(ctx, r.facts, cat, window); err != nil {

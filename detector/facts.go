@@ -28,6 +28,9 @@ type Facts interface {
 	SourceDays(ctx context.Context) ([]rule.SourceDay, error)
 	// Incomplete says, in sentences, which inputs were not read to their end.
 	Incomplete(ctx context.Context) ([]string, error)
+	// Losses says how many units of the inputs could not be read, by kind of
+	// log and reason; what is no call at all is no loss.
+	Losses(ctx context.Context) ([]rule.Loss, error)
 	// Rows folds the calls of some principals. Rows of one principal follow
 	// each other, and within those the ones of one service, operation and
 	// tenant.

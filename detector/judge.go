@@ -54,8 +54,10 @@ func (r *run) judgeAll(ctx context.Context, progress func(done, total int)) erro
 }
 
 // chunks groups the subjects: those whose grants begin and end at the same
-// times together, since each such time splits the folds of its whole chunk.
-// How they are grouped changes the number of questions, never a finding.
+// times together, since each such time splits the folds of its whole chunk, and
+// then those whose principals lie together in the store, which is sorted by
+// their hash. How they are grouped changes what a question costs, never a
+// finding.
 func (r *run) chunks() []*chunk {
 	type planned struct {
 		subject *rule.Subject
@@ -66,7 +68,11 @@ func (r *run) chunks() []*chunk {
 		plan[i] = planned{s, mergeCuts(cuts(s, r.env.Catalog, r.window), r.cuts)}
 	}
 	slices.SortStableFunc(plan, func(a, b planned) int {
-		return slices.CompareFunc(a.cuts, b.cuts, time.Time.Compare)
+		if c := slices.CompareFunc(a.cuts, b.cuts, time.Time.Compare); c != 0 {
+			return c
+		}
+		x, y := lowest(a.subject), lowest(b.subject)
+		return slices.Compare(x[:], y[:])
 	})
 	var list []*chunk
 	var current *chunk
@@ -85,6 +91,14 @@ func (r *run) chunks() []*chunk {
 		}
 	}
 	return list
+}
+
+// lowest returns the first of a subject's hashes; they are sorted.
+func lowest(s *rule.Subject) (h schema.PrincipalHash) {
+	if len(s.Principals) > 0 {
+		h = s.Principals[0].Hash
+	}
+	return h
 }
 
 func mergeCuts(a, b []time.Time) []time.Time {

@@ -190,7 +190,7 @@ func TestRecommendationsAgree(t *testing.T) {
 	same(t, text(cat, detector.Config{Conn: conn}), text(cat, detector.Config{Facts: memory.New(stored)}))
 }
 
-func writeFile(t *testing.T, path, text string) {
+func writeFile(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -123,6 +123,26 @@ func (s *store) Incomplete(ctx context.Context) ([]string, error) {
 	return list, err
 }
 
+// Losses sums what the ledger says was skipped. Reasons that begin with
+// "not_a_call:" are no loss, nor are packets of other protocols.
+func (s *store) Losses(ctx context.Context) ([]rule.Loss, error) {
+	var list []rule.Loss
+	statement := "SELECT source_type, reason, sum(units), any(total) FROM (SELECT source_type, arrayJoin(skipped) AS pair, pair.1 AS reason, pair.2 AS units FROM " +
+		"(SELECT DISTINCT source_type, source_name, first_unit, next_unit, CAST(skipped, 'Array(Tuple(String, UInt64))') AS skipped FROM " + table.Ledger +
+		" WHERE state = 'confirmed')) AS lost INNER JOIN (SELECT source_type, sum(calls) AS total FROM " +
+		"(SELECT DISTINCT source_type, source_name, first_unit, next_unit, calls FROM " + table.Ledger + " WHERE state = 'confirmed') GROUP BY source_type) AS all USING source_type" +
+		" WHERE NOT startsWith(reason, 'not_a_call:') AND reason NOT IN ('not_ip', 'not_tcp') GROUP BY source_type, reason ORDER BY source_type, reason"
+	err := s.query(ctx, "read what could not be read", statement, func(rows driver.Rows) error {
+		var l rule.Loss
+		if err := rows.Scan(&l.SourceType, &l.Reason, &l.Units, &l.Calls); err != nil {
+			return err
+		}
+		list = append(list, l)
+		return nil
+	})
+	return list, err
+}
+
 // loadPresented reads all sets of presented scopes and groups, once. There are
 // as many as there are different tokens' scopes, which are few.
 func (s *store) loadPresented(ctx context.Context) error {

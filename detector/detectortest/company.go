@@ -83,7 +83,7 @@ func Random(r *rand.Rand, n int) []schema.Call {
 		if r.IntN(4) > 0 {
 			c.ClientAddress = netip.MustParseAddr(pick("10.0.0.1", "10.1.0.1", "192.0.2.7", "2001:db8::1"))
 		}
-		c.Tenant = pick("", "t1", "t2")
+		c.Tenant = pick("", "t1", "t2", "t'3\\\n\x00é\u202e")
 		c.Credential.Session = pick("", "s1", "s2")
 		switch r.IntN(6) {
 		case 0, 1:

@@ -24,8 +24,10 @@ import (
 // Facts is calls in memory.
 type Facts struct {
 	calls []call
-	// Unread are the sentences that Incomplete returns.
+	// Unread are the sentences that Incomplete returns, Lost is what Losses
+	// does.
 	Unread []string
+	Lost   []rule.Loss
 }
 
 // call is a call with the keys it is folded by.
@@ -120,6 +122,9 @@ func (f *Facts) SourceDays(context.Context) ([]rule.SourceDay, error) {
 
 // Incomplete returns Unread.
 func (f *Facts) Incomplete(context.Context) ([]string, error) { return f.Unread, nil }
+
+// Losses returns Lost.
+func (f *Facts) Losses(context.Context) ([]rule.Loss, error) { return f.Lost, nil }
 
 // folded is a row in the making, with the object it is split by.
 type folded struct {

@@ -16,6 +16,15 @@ type SourceDay struct {
 	Day        schema.Day
 }
 
+// Loss is units of one kind of log that should have been calls and could not be
+// read.
+type Loss struct {
+	SourceType, Reason string
+	Units              uint64
+	// Calls is how many calls were read from that kind of log.
+	Calls uint64
+}
+
 // Coverage knows which days of which services were seen in a window.
 //
 // A day of a service counts as seen only where a log that carries the service
@@ -30,6 +39,7 @@ type Coverage struct {
 	byType     map[string]daySet
 	carriers   map[string]map[string]struct{} // service → source types
 	incomplete []string
+	losses     []Loss
 	cache      map[string]Seen
 }
 
@@ -48,12 +58,12 @@ type Seen struct {
 }
 
 // NewCoverage reads what the logs held. incomplete says in words which inputs
-// were not read to their end.
-func NewCoverage(c *catalog.Catalog, w schema.Window, days []SourceDay, incomplete []string) *Coverage {
+// were not read to their end, losses what could not be read of them.
+func NewCoverage(c *catalog.Catalog, w schema.Window, days []SourceDay, incomplete []string, losses []Loss) *Coverage {
 	cov := &Coverage{
 		catalog: c, from: schema.DayOf(w.From), to: schema.DayOf(w.To.Add(-time.Microsecond)),
 		byService: map[string]daySet{}, byType: map[string]daySet{}, carriers: map[string]map[string]struct{}{},
-		incomplete: incomplete, cache: map[string]Seen{},
+		incomplete: incomplete, losses: losses, cache: map[string]Seen{},
 	}
 	for _, d := range days {
 		if cov.carriers[d.Service] == nil {
@@ -141,6 +151,9 @@ func (c *Coverage) source(service string, s *catalog.SourceCoverage, share map[s
 	if sample < 1 {
 		holes = append(holes, fmt.Sprintf("source %s keeps %.3g %% of the calls", s.Name, 100*sample))
 	}
+	lost, reasons := c.lost(service)
+	sample *= 1 - lost
+	holes = append(holes, reasons...)
 	for d := range c.alive(service, s) {
 		start, end := d.Start(), (d + 1).Start()
 		// A day that the source covers in part does not count.
@@ -150,6 +163,35 @@ func (c *Coverage) source(service string, s *catalog.SourceCoverage, share map[s
 		share[d] = max(share[d], sample)
 	}
 	return holes
+}
+
+// lost returns the share of the calls that could not be read, in the kinds of
+// log that carry the service; a loss whose kind is not known concerns all.
+func (c *Coverage) lost(service string) (share float64, holes []string) {
+	known := map[string]bool{}
+	for _, types := range c.carriers {
+		for t := range types {
+			known[t] = true
+		}
+	}
+	var units uint64
+	calls := map[string]uint64{}
+	for _, l := range c.losses {
+		if _, carries := c.carriers[service][l.SourceType]; !carries && known[l.SourceType] {
+			continue
+		}
+		units += l.Units
+		calls[l.SourceType] = l.Calls
+		holes = append(holes, fmt.Sprintf("%d units of %s logs could not be read: %s", l.Units, l.SourceType, l.Reason))
+	}
+	sum := units
+	for _, n := range calls {
+		sum += n
+	}
+	if sum == 0 {
+		return 0, nil
+	}
+	return float64(units) / float64(sum), holes
 }
 
 // alive returns the days on which the source's logs were there: days with calls
