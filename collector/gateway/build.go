@@ -64,7 +64,7 @@ func (b *builder) build(r *reader, u *unit, c *schema.Call) string {
 	b.who(r, u, c, target)
 	b.answer(r, u, c, micros)
 	b.rest(r, u, c)
-	c.ID, _ = b.ids.of(r, u)
+	c.ID = b.ids.of(r, u)
 	return ""
 }
 
