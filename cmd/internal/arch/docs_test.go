@@ -1,0 +1,49 @@
+package arch
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// quoted finds what documents put between backquotes.
+var quoted = regexp.MustCompile("`([A-Za-z0-9_.*/-]+)`")
+
+// TestDocumentsNameRealFiles holds every path that a document names to the
+// files that there are. A bare file name may be that of any file.
+func TestDocumentsNameRealFiles(t *testing.T) {
+	base := root(t)
+	byName := map[string]bool{}
+	walk(t, base, func(name string) { byName[filepath.Base(name)] = true })
+	for _, document := range []string{"README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/dependencies.md", "docs/performance.md"} {
+		text, err := os.ReadFile(filepath.Join(base, document))
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := 0
+		for _, m := range quoted.FindAllStringSubmatch(string(text), -1) {
+			name := strings.TrimSuffix(m[1], "/")
+			extension := filepath.Ext(name)
+			file := extension == ".go" || extension == ".sql" || extension == ".sh" || extension == ".yaml"
+			first, _, deep := strings.Cut(name, "/")
+			ours := first == "schema" || first == "collector" || first == "pipeline" || first == "detector" || first == "cmd" || first == "deployments" || first == "docs"
+			switch {
+			case deep && ours:
+				named++
+				if found, err := filepath.Glob(filepath.Join(base, name)); err != nil || len(found) == 0 {
+					t.Errorf("%s names %s, which does not exist", document, name)
+				}
+			case !deep && file && !strings.Contains(name, "*"):
+				named++
+				if !byName[name] && !strings.HasPrefix(name, ".") {
+					t.Errorf("%s names %s, and no file is called so", document, name)
+				}
+			}
+		}
+		if document == "docs/architecture.md" && named < 40 {
+			t.Errorf("only %d files recognised in %s", named, document)
+		}
+	}
+}
