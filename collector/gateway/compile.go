@@ -80,15 +80,27 @@ type expansion struct {
 type wrapper struct {
 	path string
 	slot int
+	// written is set for those that writtenPaths names, envelope for those that
+	// envelopeKeys names, common for places that an application's own log has too.
+	written, envelope, common bool
 }
 
 // wrapperPaths are where envelopes put the unit that they carry: EventBridge,
-// LookupEvents, Azure, Google, Docker, Fluent Bit, journald, Splunk, Loki, and
-// the arrays that envelopeKeys names where they stand inside another unit.
+// LookupEvents, Azure, Google, Docker, Fluent Bit, Filebeat, journald, Splunk and
+// its collector, Loki, Elasticsearch, and the arrays that envelopeKeys names
+// where they stand inside another unit.
 var wrapperPaths = []string{
 	"detail", "CloudTrailEvent", "properties.log", "jsonPayload", "textPayload", "log", "log_processed", "message",
-	"@message", "_raw", "event.original", "MESSAGE", "line", "body",
+	"@message", "_raw", "event.original", "MESSAGE", "line", "body", "result._raw", "_source", "event", "json", "properties",
 }
+
+// writtenPaths hold the unit as it was written. Where one of them does, an
+// object in another place tells about the unit: Filebeat's "log" is where it
+// read the line.
+var writtenPaths = []string{"message", "@message", "event.original"}
+
+// commonPaths may be parts of what an application says about itself.
+var commonPaths = []string{"event", "json", "properties"}
 
 // envelopeKeys are arrays of units at the top of a document: CloudTrail files,
 // Azure and Firehose, Kubernetes EventList, CloudWatch Logs subscriptions,
@@ -141,7 +153,10 @@ func compile(presets []*Preset, tenant string) (*format, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.f.wrappers = append(c.f.wrappers, wrapper{path: path, slot: slot})
+		c.f.wrappers = append(c.f.wrappers, wrapper{
+			path: path, slot: slot, written: slices.Contains(writtenPaths, path), envelope: slices.Contains(envelopeKeys, path),
+			common: slices.Contains(commonPaths, path),
+		})
 	}
 	special := &c.f.special
 	for path, slot := range map[string]*int{

@@ -19,7 +19,12 @@ const (
 	reasonAppLog   = notACall + "application_log"
 	reasonProgram  = notACall + "other_program"
 	reasonHeader   = notACall + "header"
+	reasonControl  = notACall + "control_message"
 )
+
+// controlMessage begins what CloudWatch Logs sends to see whether somebody
+// listens.
+var controlMessage = []byte("CWL CONTROL MESSAGE")
 
 // maxNesting bounds how often a unit may stand inside another.
 const maxNesting = 4
@@ -175,7 +180,7 @@ func (e *engine) json(data []byte, depth int) {
 		return
 	}
 	e.u.missing = nil
-	if e.u.text(e.special.level) != nil || e.u.text(e.special.severity) != nil {
+	if e.ownWords() {
 		e.skip(reasonAppLog)
 		return
 	}
@@ -228,8 +233,12 @@ func (e *engine) plain(line []byte) {
 			return
 		}
 	}
-	if string(line) == "[]" || string(line) == "{}" {
+	switch {
+	case string(line) == "[]" || string(line) == "{}":
 		e.skip(reasonEmpty)
+		return
+	case bytes.HasPrefix(line, controlMessage):
+		e.skip(reasonControl)
 		return
 	}
 	e.s.reset()

@@ -32,8 +32,10 @@ func (e *engine) noFormat() {
 // unwrap looks for a unit inside the document; false says that there is none.
 func (e *engine) unwrap(depth int) bool {
 	e.u.missing = nil
+	written, none := e.written(), false
 	for i := range e.f.wrappers {
-		first := e.s.first[e.f.wrappers[i].slot]
+		w := &e.f.wrappers[i]
+		first := e.s.first[w.slot]
 		if first == 0 {
 			continue
 		}
@@ -43,18 +45,42 @@ func (e *engine) unwrap(depth int) bool {
 			if len(v.raw) == 0 {
 				continue
 			}
-			e.carried(&v, e.f.wrappers[i].path, depth)
+			e.carried(&v, w.path, depth)
 			return true
 		case kindObject:
+			if written || w.common && e.ownWords() {
+				continue
+			}
 			e.nested(v.raw, depth)
 			return true
 		case kindArray:
 			if e.array(v.raw, depth) {
 				return true
 			}
+		case kindNull:
+			none = none || w.envelope
+		}
+	}
+	if none {
+		e.skip(reasonEmpty) // a list without units
+	}
+	return none
+}
+
+// written reports whether the document has its unit as it was written.
+func (e *engine) written() bool {
+	for i := range e.f.wrappers {
+		if w := &e.f.wrappers[i]; w.written && len(e.u.text(w.slot)) > 0 {
+			return true
 		}
 	}
 	return false
+}
+
+// ownWords reports whether the document looks like what an application says
+// about itself.
+func (e *engine) ownWords() bool {
+	return e.u.text(e.special.level) != nil || e.u.text(e.special.severity) != nil
 }
 
 // carried reads a unit that stands in a string.
@@ -73,7 +99,7 @@ func (e *engine) carried(v *value, path string, depth int) {
 			return
 		}
 	}
-	appLog := e.u.text(e.special.level) != nil || e.u.text(e.special.severity) != nil
+	appLog := e.ownWords()
 	text = bytes.TrimSpace(text)
 	switch {
 	case len(text) == 0:

@@ -294,7 +294,7 @@ func demoPairs() map[string]int {
 	}
 }
 
-// demoDay writes an own log of one call a day, so that silence means something.
+// demoDays writes an own log of one call a day, so that silence means something.
 func demoDays(t *testing.T, first, last time.Time) string {
 	t.Helper()
 	var b strings.Builder
