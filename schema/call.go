@@ -206,7 +206,9 @@ type Call struct {
 	// QueryKeys are the names of the query parameters, never their values.
 	QueryKeys []string
 	// Resource is the concrete object where the source names one (an ARN, a
-	// Kubernetes object name).
+	// Kubernetes object name). Where a secret was removed from it, or from the
+	// path of a call whose source names none, it ends in "#" and a keyed digest
+	// of what it was, so that different objects stay different.
 	Resource string
 
 	// Status is the HTTP status, 0 where none is known.
@@ -236,6 +238,12 @@ type Call struct {
 
 	Quality Quality
 }
+
+// What stands in a path and in any other text in place of a secret.
+const (
+	RedactedPath = "{redacted}"
+	RedactedText = "[redacted]"
+)
 
 // callJSON is the written form of a call: the contract of DESIGN 4.1.
 type callJSON struct {

@@ -152,6 +152,9 @@ func (b *builder) request(r *reader, u *unit, c *schema.Call) (target []byte, re
 		path, query := b.scrub.Target(validText(target))
 		if c.Method != "CONNECT" { // whose target is a host
 			c.Path = b.texts.clean(path)
+			if object := b.scrub.Object(); object != nil && r.Style != "api" { // whose path names no object
+				c.Resource = b.texts.copied(object)
+			}
 		}
 		c.QueryKeys = b.queryKeys(query)
 	}
@@ -339,7 +342,9 @@ func (b *builder) rest(r *reader, u *unit, c *schema.Call) {
 	} else {
 		c.TraceID = b.texts.unique(trace)
 	}
-	c.Resource = b.texts.text(u.get(&r.fields[fResource]))
+	if resource := u.get(&r.fields[fResource]); resource != nil {
+		c.Resource = b.texts.resource(resource)
+	}
 	c.Mints = b.texts.text(u.get(&r.fields[fMints]))
 	c.PermissionsUsed = b.stringsOf(&r.fields[fPermissions], u)
 	if c.Tenant == "" {

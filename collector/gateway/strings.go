@@ -69,6 +69,18 @@ func (t *texts) text(b []byte) string {
 	return t.keep(place, b, clean)
 }
 
+// resource is text for the name of an object, which stays a name of its own.
+func (t *texts) resource(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	known, place, _ := t.shared(b)
+	if known != "" {
+		return known
+	}
+	return t.keep(place, b, t.scrub.Resource(validText(b)))
+}
+
 // host is text for a host: it loses user information too, and then its capitals
 // (not before: some secrets are known by theirs).
 func (t *texts) host(b []byte) string {

@@ -72,6 +72,9 @@ func (b *builder) request(h *http1, x *exchange, truncated bool) {
 		path = nil
 	}
 	c.Path = b.strings.of(path[:min(len(path), maxPath)])
+	if object := b.scrub.Object(); object != nil && path != nil {
+		c.Resource = string(object[:min(len(object), maxPath)])
+	}
 	c.QueryKeys = b.queryKeys(query)
 	if host := b.host(d, x.connect); len(host) > 0 {
 		c.Host = b.strings.of(host)

@@ -3,6 +3,8 @@ package redact
 import (
 	"bytes"
 	"slices"
+
+	"github.com/scopedrift/scopedrift/schema"
 )
 
 // rule numbers the reasons for which something is removed.
@@ -27,8 +29,8 @@ var ruleNames = [ruleCount]string{
 
 // What stands in place of a secret.
 var (
-	pathMark = []byte("{redacted}")
-	textMark = []byte("[redacted]")
+	pathMark = []byte(schema.RedactedPath)
+	textMark = []byte(schema.RedactedText)
 )
 
 // Scrubber removes secrets from request targets and free text, and counts what
@@ -51,12 +53,16 @@ type Scrubber struct {
 
 	names   []byte
 	queries [][]byte
+
+	// key tells objects apart whose names lost a secret; object is the last
+	// path's, resource the buffer of Resource.
+	key              *Key
+	object, resource []byte
 }
 
-// NewScrubber returns a scrubber for one goroutine. The key is not used for
-// replacements, which are constant; it is taken so that a scrubber belongs to
-// an installation like everything that sees secrets.
-func NewScrubber(_ *Key) *Scrubber { return &Scrubber{} }
+// NewScrubber returns a scrubber for one goroutine. Without a key (nil) names
+// that lost a secret get no digest.
+func NewScrubber(key *Key) *Scrubber { return &Scrubber{key: key} }
 
 // Counts returns how often each rule removed something; rules that never did
 // are left out.

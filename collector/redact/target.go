@@ -16,15 +16,20 @@ const (
 // alias target.
 func (s *Scrubber) Target(target []byte) (path []byte, query [][]byte) {
 	path, rest, absolute := splitTarget(target)
+	raw, scrubbed := path, false
+	s.object = s.object[:0]
 	if s.suspicious(path, modePath) {
-		path = s.scrub(path, modePath, pathMark, &s.path)
+		path, scrubbed = s.scrub(path, modePath, pathMark, &s.path), true
 	}
 	if absolute {
 		// What was the middle is now the beginning, where two slashes mean an
 		// authority. The copy is rare, and keeps the passes off their own input.
 		if path = afterAuthority(path); s.suspicious(path, modePath) {
-			path = s.scrub(bytes.Clone(path), modePath, pathMark, &s.path)
+			path, scrubbed = s.scrub(bytes.Clone(path), modePath, pathMark, &s.path), true
 		}
+	}
+	if scrubbed && bytes.Contains(path, pathMark) {
+		s.object = s.digest(append(s.object, path...), raw)
 	}
 	if len(rest) == 0 {
 		return path, nil

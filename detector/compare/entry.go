@@ -232,8 +232,28 @@ func (e *entry) appliesKubernetes(n *need, r *Request) (truth, bool) {
 		return maybe, true
 	case slices.Contains(g.Names, r.Resource):
 		return yes, false
+	case hidden(r.Resource):
+		return maybe, false
 	}
 	return no, false
+}
+
+// hidden reports whether a part of an object's name was removed with a secret.
+func hidden(resource string) bool {
+	return strings.Contains(resource, schema.RedactedPath) || strings.Contains(resource, schema.RedactedText)
+}
+
+// unhidden returns what is left of an object's name for patterns to match: in
+// place of what was removed stands a character that only "*" takes in, and no
+// digest follows.
+func unhidden(resource string) string {
+	if !hidden(resource) {
+		return resource
+	}
+	if i := strings.LastIndexByte(resource, '#'); i >= 0 {
+		resource = resource[:i]
+	}
+	return strings.NewReplacer(schema.RedactedPath, "\x00\x00", schema.RedactedText, "\x00\x00").Replace(resource)
 }
 
 func (e *entry) appliesElsewhere(n *need, r *Request, sure bool) (t truth, open bool) {
@@ -263,8 +283,11 @@ func (e *entry) appliesElsewhere(n *need, r *Request, sure bool) (t truth, open 
 			t, open = min(t, maybe), open || !r.ResourceKnown
 			continue
 		}
-		shown := r.Resource
+		shown := unhidden(r.Resource)
 		match := no
+		if hidden(r.Resource) {
+			match = maybe
+		}
 		for _, p := range patterns {
 			switch {
 			case e.dialect == schema.DialectIAM:

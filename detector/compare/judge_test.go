@@ -411,3 +411,15 @@ func TestVerdictOf(t *testing.T) {
 		}
 	}
 }
+
+// TestHiddenResource wants a name that lost a secret to decide only what it
+// still shows.
+func TestHiddenResource(t *testing.T) {
+	request := &Request{ResourceKnown: true, Resource: "files/{redacted}#0123456789abcdef"}
+	for pattern, want := range map[string]truth{"files/*": yes, "*": yes, "files/secret": maybe, "files/??????????": maybe, "other/*": maybe} {
+		e := newEntry(&schema.Grant{Resources: []string{pattern}}, "", schema.DialectFlat)
+		if got, _ := e.applies(&need{text: "x"}, request, true); got != want {
+			t.Errorf("pattern %q: %v, want %v", pattern, got, want)
+		}
+	}
+}
