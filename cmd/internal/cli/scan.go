@@ -89,7 +89,7 @@ func (a *app) scan(ctx context.Context, inputs []string) error {
 	if !r.store.lasting && format == output.Text && len(r.report.Findings) > 0 {
 		a.remark("nothing was kept: scan again with --data DIR, and the commands above work with it")
 	}
-	return errors.Join(err, a.verdict(&r.report))
+	return errors.Join(err, a.verdict(&r.report, r.cat))
 }
 
 // runScan does everything but show the result. Where it returns a run whose

@@ -61,7 +61,7 @@ func locator(c *catalog.Catalog) func(string) (string, int) {
 
 // verdict turns --fail-on and --min-coverage into exit codes. The result is on
 // standard output already; here is only what it means.
-func (a *app) verdict(r *output.Report) error {
+func (a *app) verdict(r *output.Report, cat *catalog.Catalog) error {
 	s := a.settings
 	if s.failOn.set {
 		n := 0
@@ -79,22 +79,26 @@ func (a *app) verdict(r *output.Report) error {
 	if !s.minCover.set {
 		return nil
 	}
-	if short := shortOf(r.Coverage, s.minCover.value); short != "" {
+	if short := shortOf(r.Coverage, cat, s.minCover.value); short != "" {
 		a.remark("%s: too little was seen to judge (--min-coverage %s)", short, &s.minCover)
 		return &fault{text: "coverage below --min-coverage", code: codeCoverage, silent: true}
 	}
 	return nil
 }
 
-// shortOf names the service of which least was seen, if that is below the
-// least share; nothing known of a service is below everything.
-func shortOf(list []schema.Coverage, least float64) string {
-	if len(list) == 0 {
+// shortOf names the service of the catalogue of which least was seen, if that is
+// below the least share; nothing known of a service is below everything. Of
+// services that the catalogue does not have nothing was judged.
+func shortOf(list []schema.Coverage, cat *catalog.Catalog, least float64) string {
+	if len(cat.Services) == 0 {
 		return "nobody knows what the logs cover"
 	}
 	short, share := "", least
 	for i := range list {
 		c := &list[i]
+		if cat.ServiceNamed(c.Service) == nil {
+			continue
+		}
 		if !c.Known {
 			return fmt.Sprintf("nobody knows what the logs cover of %s", c.Service)
 		}

@@ -286,6 +286,9 @@ func coverageLines(list []schema.Coverage) []string {
 	}
 	lines := make([]string, 0, len(list))
 	for i := range list {
+		if list[i].Service == "" && len(list) > 1 {
+			continue // calls that name no service: what covers them is nobody's question
+		}
 		lines = append(lines, firstOf(list[i].Service, "all services")+": "+CoverageText(&list[i]))
 	}
 	return lines
