@@ -53,13 +53,14 @@ func (f *finder) find() {
 // last, or to the end.
 func (f *finder) findPEM() {
 	for from := 0; ; {
-		i := bytes.Index(f.text[from:], []byte("-----BEGIN"))
+		i := bytes.Index(f.text[from:], pemHead)
 		if i < 0 {
+			f.findTornPEM(from)
 			return
 		}
 		start := from + i
 		end := len(f.text)
-		if j := bytes.Index(f.text[start+10:], []byte("-----END")); j >= 0 {
+		if j := bytes.Index(f.text[start+10:], pemTail); j >= 0 {
 			end = start + 10 + j + 8
 			if k := bytes.Index(f.text[end:], []byte("-----")); k >= 0 {
 				end += k + 5
@@ -69,6 +70,23 @@ func (f *finder) findPEM() {
 		from = end
 	}
 }
+
+// findTornPEM takes what is left of a key of which a list made pieces: from the
+// end of its first line on, or up to its last.
+func (f *finder) findTornPEM(from int) {
+	if i := bytes.Index(f.text[from:], pemHeadEnd); i >= 0 {
+		f.add(from+i, len(f.text), rulePEM)
+	} else if i := bytes.Index(f.text[from:], pemTail); i > 0 {
+		f.add(from, from+i+len(pemTail), rulePEM)
+	}
+}
+
+var (
+	pemDashes  = []byte("-----")
+	pemHead    = []byte("-----BEGIN")
+	pemHeadEnd = []byte("KEY-----")
+	pemTail    = []byte("-----END")
+)
 
 // findSigns looks at each character that can stand between a name, or a
 // scheme, and a secret.

@@ -164,6 +164,10 @@ func (s *Scrubber) pass(text []byte, m mode, mark []byte, buffer *[]byte) (out [
 	return out, changed
 }
 
+// minTorn is the length of the shortest piece of a key that tells itself; no
+// other token that any rule finds is shorter.
+const minTorn = len("-----END")
+
 // suspicious is the filter before everything else: it reports false for a text
 // in which no rule can find anything. It reads each byte once.
 func (s *Scrubber) suspicious(text []byte, m mode) bool {
@@ -175,7 +179,7 @@ func (s *Scrubber) suspicious(text []byte, m mode) bool {
 			continue
 		}
 		if c != '+' {
-			if i-start >= 10 && suspiciousToken(text, start, i, m) {
+			if i-start >= minTorn && suspiciousToken(text, start, i, m) {
 				return true
 			}
 			start = i + 1
@@ -213,7 +217,7 @@ func (s *Scrubber) suspicious(text []byte, m mode) bool {
 			segment = i
 		}
 	}
-	if len(text)-start >= 10 && suspiciousToken(text, start, len(text), m) {
+	if len(text)-start >= minTorn && suspiciousToken(text, start, len(text), m) {
 		return true
 	}
 	return len(text)-wide >= minRandom && m == modeText && suspiciousWide(text[wide:])
@@ -265,7 +269,7 @@ func suspiciousName(text []byte, i int) bool {
 // suspiciousToken looks at the token between start and end.
 func suspiciousToken(text []byte, start, end int, m mode) bool {
 	token := text[start:end]
-	if bytes.Contains(token, []byte("-----BEGIN")) {
+	if bytes.Contains(token, pemDashes) && (bytes.Contains(token, pemHead) || bytes.Contains(token, pemHeadEnd) || bytes.Contains(token, pemTail)) {
 		return true
 	}
 	if len(token) < minPrefixed || isUUID(token) {
