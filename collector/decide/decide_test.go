@@ -83,7 +83,7 @@ func TestCloudTrail(t *testing.T) {
 		code, message string
 		want          schema.Decision
 	}{
-		{"", "", allowed},
+		{"", "", allowed}, {"", "ConsoleLogin Success", allowed}, {"", "ConsoleLogin Failure", unauthenticated}, {"", "SwitchRole Success", allowed}, {"", "SwitchRole Failure", unknown},
 		{"AccessDenied", "", denied}, {"AccessDeniedException", "", denied}, {"Client.UnauthorizedOperation", "", denied}, {"UnauthorizedOperation", "", denied},
 		{"AWS.SimpleQueueService.AccessDenied", "", denied}, {"AuthorizationError", "", denied}, {"Client.AccessDenied", "", denied}, {"KMSAccessDeniedException", "", denied},
 		{"NotAuthorizedException", "", denied}, {"NotAuthorizedException", "Incorrect username or password.", unauthenticated}, {"DirectoryUnauthorizedOperationException", "", denied},

@@ -38,7 +38,7 @@ type filter struct {
 var (
 	errComposedBrace  = errors.New("a { has no }")
 	errComposedGroup  = errors.New("an optional group [ ] is not closed or holds another group")
-	errComposedFilter = errors.New("the filter is not known; there are trim_suffix, trim_prefix, has_prefix, only, path, group, lower")
+	errComposedFilter = errors.New("the filter is not known; there are trim_suffix, trim_prefix, has_prefix, only, join, path, group, lower")
 )
 
 // parseComposed reads the text form; slotOf gives the slot of a path.
@@ -102,7 +102,7 @@ func parsePlace(text string, slotOf func(string) (int, error)) (composedPart, er
 		for _, word := range words[1:] {
 			name, arg, _ := strings.Cut(word, ":")
 			switch name {
-			case "trim_suffix", "trim_prefix", "has_prefix", "only", "path", "group", "lower":
+			case "trim_suffix", "trim_prefix", "has_prefix", "only", "join", "path", "group", "lower":
 				p.filters = append(p.filters, filter{name, []byte(arg)})
 			default:
 				return part, fmt.Errorf("filter %q: %w", name, errComposedFilter)
@@ -173,6 +173,8 @@ func (f filter) apply(v []byte, u *unit, slot int) ([]byte, bool) {
 		return v, bytes.HasPrefix(v, f.arg)
 	case "only": // exactly one value stands there
 		return v, u.count(slot) == 1
+	case "join": // all that stand there, with commas between them
+		return u.joined(slot), true
 	case "path": // a request target's path, without secrets
 		v, _ = u.scrub.Target(v)
 		return v, true

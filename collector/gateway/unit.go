@@ -102,6 +102,22 @@ func (u *unit) count(slot int) int {
 	return n
 }
 
+// joined returns all values of a slot, with commas between them.
+func (u *unit) joined(slot int) []byte {
+	var all []byte
+	for i := int(u.s.first[slot]) - 1; i < len(u.s.vals); i++ {
+		v := &u.s.vals[i]
+		if int(v.slot) != slot || v.kind == kindArray || u.isMissing(v) {
+			continue
+		}
+		if all != nil {
+			all = append(all, ',')
+		}
+		all = append(all, u.plain(v)...)
+	}
+	return all
+}
+
 // names reports whether the log has the field, with or without a value. An
 // object in its place is another format's.
 func (u *unit) names(slot int) bool {

@@ -150,10 +150,15 @@ func (r *rules) externalUser() {
 	cr.ID = r.first(c.PrincipalID, c.UserName, c.ARN)
 }
 
+// anonymousAccount stands for the account of who signed nothing.
+const anonymousAccount = "ANONYMOUS_PRINCIPAL"
+
 // otherAccount: a principal of another account, of which the log shows little.
 func (r *rules) otherAccount(arn *ARN, isARN bool, account []byte) {
 	c, cr := &r.ev.Cloud, &r.out.Credential
 	switch {
+	case string(account) == anonymousAccount:
+		*cr = schema.Credential{Kind: schema.KindAnonymous, ID: anonymousAccount}
 	case isARN:
 		r.byARN(arn, true, account)
 	case bytes.HasPrefix(c.PrincipalID, []byte("AROA")):
