@@ -92,7 +92,7 @@ func BenchmarkPosture(b *testing.B) {
 	}
 	exec("INSERT INTO principals SELECT h, 3, concat('client-', leftPad(toString(n), 5, '0')), '', '', '', toDateTime64('2026-01-01 00:10:00', 6), toDateTime64('2026-03-31 23:00:00', 6) FROM h")
 	exec("INSERT INTO presented VALUES ('\\0\\0\\0\\0\\0\\0\\0\\0', 0, [], [])")
-	keys := fmt.Sprintf("h.h, 'api', concat('GET /thing', toString(o), '/{id}'), '', 1, 0, 1, 3, '\\0\\0\\0\\0\\0\\0\\0\\0'")
+	keys := "h.h, 'api', concat('GET /thing', toString(o), '/{id}'), '', 1, 0, 1, 3, '\\0\\0\\0\\0\\0\\0\\0\\0'"
 	exec(fmt.Sprintf("INSERT INTO use_day SELECT %s, toDate('2026-01-01') + d, toDateTime64(toDateTime(toDate('2026-01-01') + d) + 600, 6), toDateTime64(toDateTime(toDate('2026-01-01') + d) + 80000, 6), 93 "+
 		"FROM h, (SELECT arrayJoin(range(%d)) AS o) AS ops, (SELECT arrayJoin(range(%d)) AS d) AS ds", keys, operations, days))
 	exec(fmt.Sprintf("INSERT INTO use_life SELECT %s, toDateTime64('2026-01-01 00:10:00', 6), toDateTime64('2026-03-31 22:13:20', 6), range(20454, 20544), 93 * 90 FROM h, (SELECT arrayJoin(range(%d)) AS o) AS ops", keys, operations))

@@ -73,9 +73,15 @@ func evidenceQuery(n int, w schema.Window, selectors []rule.Selector) string {
 		}
 		conditions[i] = "(" + strings.Join(condition(sel), " AND ") + ")"
 	}
-	return fmt.Sprintf("SELECT toUInt32(%d) AS finding, * FROM (SELECT * FROM (SELECT %s FROM %s WHERE credential IN %s%s AND time >= %s AND time <= %s AND (%s)"+
+	who := "credential IN " + hashList(sortedHashes(hashes))
+	if len(hashes) == 1 {
+		// With the leading key fixed, rows are read in the order of the rest,
+		// and reading ends with the limit.
+		who = "credential = " + bytesLiteral(selectors[0].Hash[:])
+	}
+	return fmt.Sprintf("SELECT toUInt32(%d) AS finding, * FROM (SELECT * FROM (SELECT %s FROM %s WHERE %s%s AND time >= %s AND time <= %s AND (%s)"+
 		" ORDER BY time, id LIMIT %d) ORDER BY time, id LIMIT 1 BY id LIMIT %d)",
-		n, callColumns, table.Calls, hashList(sortedHashes(hashes)), within(w), instant(span.From), instant(span.To), strings.Join(conditions, " OR "),
+		n, callColumns, table.Calls, who, within(w), instant(span.From), instant(span.To), strings.Join(conditions, " OR "),
 		slack*rule.MaxEvidence, rule.MaxEvidence)
 }
 
