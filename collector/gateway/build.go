@@ -136,6 +136,9 @@ func (b *builder) request(r *reader, u *unit, c *schema.Call) (target []byte, re
 				target = t
 			}
 		}
+		if target == nil && string(upper(method)) == "CONNECT" {
+			target = u.get(&r.fields[fHost]) // HTTP/2 and Envoy leave out the target of a tunnel
+		}
 		switch {
 		case method == nil && !u.namesAny(&r.fields[fMethod]) && !u.namesAny(&r.fields[fRequest]):
 			return nil, reasonNoMethod

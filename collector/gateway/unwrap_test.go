@@ -61,3 +61,22 @@ func TestCarriers(t *testing.T) {
 		})
 	}
 }
+
+// TestTunnels reads CONNECT with and without a target: where it leads is the
+// host.
+func TestTunnels(t *testing.T) {
+	m, _, err := readText(t, Config{}, `{"start_time":"2026-03-01T09:00:00.000Z","method":"CONNECT","path":null,"authority":"db.example.com:443","response_code":200}
+{"start_time":"2026-03-01T09:00:01.000Z","method":"CONNECT","authority":"db.example.com:443","response_code":200}
+{"start_time":"2026-03-01T09:00:02.000Z","method":"CONNECT","path":"db.example.com:443","authority":"db.example.com:443","response_code":200}
+{"start_time":"2026-03-01T09:00:03.000Z","method":"CONNECT","path":null,"authority":null,"response_code":400}
+192.0.2.1 - - [01/Mar/2026:09:00:04 +0000] "CONNECT db.example.com:443 HTTP/1.1" 200 5 "-" "curl"
+`)
+	if err != nil || len(m.calls) != 4 || m.skipped[reasonNoRequest] != 1 {
+		t.Fatalf("%d calls, want 4; skipped %v, %v", len(m.calls), m.skipped, err)
+	}
+	for i := range m.calls {
+		if c := &m.calls[i]; c.Method != "CONNECT" || c.Host != "db.example.com:443" || c.Path != "" {
+			t.Errorf("call %d: %s %q %q", i, c.Method, c.Host, c.Path)
+		}
+	}
+}
