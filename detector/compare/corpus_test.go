@@ -60,11 +60,23 @@ func read(t testing.TB, path string) []byte {
 }
 
 // TestEffectiveActions holds the iam dialect to an expansion made by somebody
-// else: every pattern covers each of the actions it was expanded to.
+// else: every pattern covers each of the actions it was expanded to, and none of
+// the other actions of its service.
 func TestEffectiveActions(t *testing.T) {
 	data := read(t, corpus(t, "iam/aws-effective-actions.tsv.gz"))
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	rows := 0
+	expanded, services := map[string]map[string]bool{}, map[string]map[string]bool{}
+	add := func(sets map[string]map[string]bool, key, action string) {
+		if sets[key] == nil {
+			sets[key] = map[string]bool{}
+		}
+		sets[key][action] = true
+	}
+	serviceOf := func(action string) string {
+		service, _, _ := strings.Cut(action, ":")
+		return strings.ToLower(service)
+	}
 	for lines.Scan() {
 		f := strings.Split(lines.Text(), "\t")
 		if rows++; rows == 1 {
@@ -73,9 +85,24 @@ func TestEffectiveActions(t *testing.T) {
 		if !Covers(schema.DialectIAM, f[1], f[2]) {
 			t.Errorf("%q does not cover %q", f[1], f[2])
 		}
+		action := strings.ToLower(f[2])
+		add(expanded, f[1], action)
+		add(services, serviceOf(action), action)
 	}
 	if rows-1 != 14641 {
 		t.Errorf("%d rows, want 14641", rows-1)
+	}
+	pairs := 0
+	for pattern, actions := range expanded {
+		for action := range services[serviceOf(pattern)] {
+			pairs++
+			if Covers(schema.DialectIAM, pattern, action) != actions[action] {
+				t.Errorf("%q covers %q: they say %v", pattern, action, actions[action])
+			}
+		}
+	}
+	if pairs < 200_000 {
+		t.Errorf("only %d pairs of pattern and action compared", pairs)
 	}
 }
 
