@@ -96,7 +96,11 @@ func (s *Summary) seeCoverage(c *rule.Coverage, cat *catalog.Catalog, days []rul
 		names[service.Name] = true
 	}
 	for _, d := range days {
-		names[d.Service] = true
+		// Calls whose log names no host belong to no service, and an empty
+		// name would mean all of them.
+		if d.Service != "" {
+			names[d.Service] = true
+		}
 	}
 	for name := range names {
 		seen := c.Service(name)
