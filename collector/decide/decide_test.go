@@ -1,16 +1,13 @@
 package decide
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/schema"
 )
 
@@ -145,7 +142,7 @@ func TestCloudTrailTable(t *testing.T) {
 
 // TestCloudTrailCorpus decides every record of real accounts.
 func TestCloudTrailCorpus(t *testing.T) {
-	root := filepath.Join(corpus(t), "cloudtrail")
+	root := corpus.Path(t, "cloudtrail")
 	for file, want := range map[string]map[schema.Decision]int{
 		"opensearch-catalog-cloudtrail.ndjson.gz":    {allowed: 533, noEffect: 307},
 		"crowdsec-aws-cloudtrail-postexploit.ndjson": {denied: 3},
@@ -153,7 +150,7 @@ func TestCloudTrailCorpus(t *testing.T) {
 	} {
 		got := map[schema.Decision]int{}
 		codes := map[string]schema.Decision{}
-		for _, line := range lines(t, filepath.Join(root, file)) {
+		for _, line := range corpus.Lines(t, filepath.Join(root, file)) {
 			var r struct{ ErrorCode, ErrorMessage string }
 			if json.Unmarshal(line, &r) != nil {
 				continue
@@ -197,7 +194,7 @@ func TestKubernetes(t *testing.T) {
 // TestKubernetesCorpus decides real audit records.
 func TestKubernetesCorpus(t *testing.T) {
 	got := map[schema.Decision]int{}
-	for _, line := range lines(t, filepath.Join(corpus(t), "k8s-audit", "audit2rbac", "demo.log")) {
+	for _, line := range corpus.Lines(t, corpus.Path(t, "k8s-audit", "audit2rbac", "demo.log")) {
 		var e struct {
 			Annotations    map[string]string
 			ResponseStatus struct {
@@ -241,43 +238,4 @@ func BenchmarkCloudTrail(b *testing.B) {
 			}
 		})
 	}
-}
-
-// corpus returns the folder of test data that others made.
-func corpus(t testing.TB) string {
-	root := os.Getenv("SCOPEDRIFT_CORPUS")
-	if root == "" {
-		dir, _ := os.Getwd()
-		for dir != "/" {
-			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-				break
-			}
-			dir = filepath.Dir(dir)
-		}
-		root = filepath.Join(dir, "..", "shared", "data")
-	}
-	if _, err := os.Stat(root); err != nil {
-		t.Skip("no corpus: set SCOPEDRIFT_CORPUS to its folder")
-	}
-	return root
-}
-
-func lines(t testing.TB, path string) (list [][]byte) {
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	var r io.Reader = f
-	if strings.HasSuffix(path, ".gz") {
-		if r, err = gzip.NewReader(f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, 16<<20)
-	for s.Scan() {
-		list = append(list, bytes.Clone(s.Bytes()))
-	}
-	return list
 }

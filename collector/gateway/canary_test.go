@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,29 +9,9 @@ import (
 	"testing"
 
 	"github.com/scopedrift/scopedrift/collector/redact"
+	"github.com/scopedrift/scopedrift/collector/redact/redacttest"
+	"github.com/scopedrift/scopedrift/internal/corpus"
 )
-
-type canary struct{ name, where, secret string }
-
-// canaries are the secrets that package redact is held to.
-func canaries(t testing.TB) []canary {
-	t.Helper()
-	f, err := os.Open("../redact/testdata/canaries.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	var list []canary
-	for scan := bufio.NewScanner(f); scan.Scan(); {
-		if field := strings.Split(scan.Text(), "\t"); len(field) == 3 && !strings.HasPrefix(field[0], "#") {
-			list = append(list, canary{field[0], field[1], strings.ReplaceAll(field[2], `\n`, "\n")})
-		}
-	}
-	if len(list) < 60 {
-		t.Fatalf("%d canaries, want 60 or more", len(list))
-	}
-	return list
-}
 
 // survivor returns a stretch of the secret that is still in text, or "".
 func survivor(secret, text string) string {
@@ -112,18 +91,18 @@ var plants = []struct{ form, where, line string }{
 }
 
 // applies reports whether a canary must be found in such a place.
-func (c canary) applies(where string) bool {
+func applies(c redacttest.Canary, where string) bool {
 	switch where {
 	case "free":
-		return c.where == "any" || c.where == "text"
+		return c.Place == "any" || c.Place == "text"
 	case "path":
-		return c.where == "any" || c.where == "path"
+		return c.Place == "any" || c.Place == "path"
 	case "name":
 		// What has no form of its own cannot be told from a name.
-		return (c.where == "any" || c.where == "text") && !strings.ContainsAny(c.secret, " \n") &&
-			!redact.NewScrubber(testKey()).Clean([]byte(c.secret))
+		return (c.Place == "any" || c.Place == "text") && !strings.ContainsAny(c.Secret, " \n") &&
+			!redact.NewScrubber(testKey()).Clean([]byte(c.Secret))
 	case "named":
-		return c.where != "userinfo" && c.where != "path"
+		return c.Place != "userinfo" && c.Place != "path"
 	}
 	return true
 }
@@ -131,12 +110,12 @@ func (c canary) applies(where string) bool {
 // No canary comes out of a call, an account, a dead letter or an error.
 func TestCanaries(t *testing.T) {
 	planted := 0
-	for _, c := range canaries(t) {
+	for _, c := range redacttest.Canaries(t) {
 		var text strings.Builder
 		for _, p := range plants {
-			if c.applies(p.where) {
+			if applies(c, p.where) {
 				planted++
-				secret := c.secret
+				secret := c.Secret
 				if p.where == "path" || p.where == "credential" {
 					secret = strings.NewReplacer("\n", "%0A", " ", "%20", `"`, "%22").Replace(secret)
 				}
@@ -146,13 +125,13 @@ func TestCanaries(t *testing.T) {
 		l := &printed{}
 		m, r, err := readText(t, Config{DeadLetter: l}, text.String())
 		for i := range m.calls {
-			if s := survivor(c.secret, jsonOf(t, &m.calls[i])); s != "" {
-				t.Errorf("%s: %q survives in %s", c.name, s, jsonOf(t, &m.calls[i]))
+			if s := survivor(c.Secret, jsonOf(t, &m.calls[i])); s != "" {
+				t.Errorf("%s: %q survives in %s", c.Name, s, jsonOf(t, &m.calls[i]))
 			}
 		}
 		all := fmt.Sprintf("%+v %v %s", r, err, l.text.String())
-		if s := survivor(c.secret, all); s != "" {
-			t.Errorf("%s: %q survives in the account: %s", c.name, s, all)
+		if s := survivor(c.Secret, all); s != "" {
+			t.Errorf("%s: %q survives in the account: %s", c.Name, s, all)
 		}
 	}
 	t.Logf("%d secrets planted", planted)
@@ -167,7 +146,7 @@ func (p *printed) Bad(input string, unit uint64, offset, length int64, reason st
 
 // No needle that the corpus lists comes out of its file.
 func TestCorpusCanaries(t *testing.T) {
-	dir := corpus(t)
+	dir := corpus.Path(t)
 	table, err := os.ReadFile(filepath.Join(dir, "CANARIES.tsv"))
 	if err != nil {
 		t.Fatal(err)

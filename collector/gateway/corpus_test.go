@@ -13,13 +13,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/schema"
 )
 
 // TestCorpusCounts reads every file of the families that the presets know and
 // compares the number of calls with what the corpus states.
 func TestCorpusCounts(t *testing.T) {
-	dir := filepath.Join(corpus(t), "access-logs")
+	dir := corpus.Path(t, "access-logs")
 	index, err := os.ReadFile(filepath.Join(dir, "INDEX.tsv"))
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +96,7 @@ func assertions(t *testing.T, file string) []map[string]string {
 // TestCorpusAssertions compares method, path, status, client and host with what
 // another project's parsers give for the same lines.
 func TestCorpusAssertions(t *testing.T) {
-	dir := filepath.Join(corpus(t), "access-logs")
+	dir := corpus.Path(t, "access-logs")
 	// Where they take the first address of x-forwarded-for, which the caller
 	// writes itself, this takes the last, which the proxy wrote.
 	differs := map[string]string{
@@ -135,7 +136,7 @@ func TestCorpusAssertions(t *testing.T) {
 
 // TestCorpusDatadog compares each column of a table made by hand.
 func TestCorpusDatadog(t *testing.T) {
-	dir := filepath.Join(corpus(t), "access-logs", "envoy")
+	dir := corpus.Path(t, "access-logs", "envoy")
 	table, err := os.ReadFile(filepath.Join(dir, "datadog-envoy.expected.tsv"))
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +176,7 @@ func TestCorpusDatadog(t *testing.T) {
 
 // TestCorpusSite holds one real site's log to its sums.
 func TestCorpusSite(t *testing.T) {
-	m, r, err := readFiles(t, Config{}, filepath.Join(corpus(t), "access-logs", "apache", "elastic-apache_logs.log.gz"))
+	m, r, err := readFiles(t, Config{}, corpus.Path(t, "access-logs", "apache", "elastic-apache_logs.log.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +201,7 @@ func TestCorpusSite(t *testing.T) {
 
 // TestCorpusAudit counts the calls of every CloudTrail and Kubernetes file.
 func TestCorpusAudit(t *testing.T) {
-	dir := corpus(t)
+	dir := corpus.Path(t)
 	for _, want := range []struct {
 		file  string
 		calls uint64

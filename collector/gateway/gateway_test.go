@@ -81,26 +81,6 @@ func readText(t testing.TB, cfg Config, text string) (*memory, Report, error) {
 	return readFiles(t, cfg, file)
 }
 
-// corpus returns the directory of real logs, or skips the test.
-func corpus(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("SCOPEDRIFT_CORPUS")
-	if dir == "" {
-		dir = ".."
-		for range 6 {
-			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-				break
-			}
-			dir = filepath.Join(dir, "..")
-		}
-		dir = filepath.Join(dir, "..", "shared", "data")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "access-logs", "INDEX.tsv")); err != nil {
-		t.Skip("no corpus of real logs: set SCOPEDRIFT_CORPUS to its directory")
-	}
-	return dir
-}
-
 func jsonOf(t testing.TB, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)

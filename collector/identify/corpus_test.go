@@ -1,55 +1,21 @@
 package identify
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/schema"
 )
 
-// corpus returns the folder of test data that others made.
-func corpus(t testing.TB) string {
-	root := os.Getenv("SCOPEDRIFT_CORPUS")
-	if root == "" {
-		dir, _ := os.Getwd()
-		for dir != "/" {
-			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-				break
-			}
-			dir = filepath.Dir(dir)
-		}
-		root = filepath.Join(dir, "..", "shared", "data")
-	}
-	if _, err := os.Stat(root); err != nil {
-		t.Skip("no corpus: set SCOPEDRIFT_CORPUS to its folder")
-	}
-	return root
-}
-
-// records calls do with each line of a file that is a JSON object.
-func records(t *testing.T, path string, do func(line []byte)) {
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	var r io.Reader = f
-	if strings.HasSuffix(path, ".gz") {
-		if r, err = gzip.NewReader(f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, 16<<20)
-	for s.Scan() {
-		if line := bytes.TrimSpace(s.Bytes()); len(line) > 0 && line[0] == '{' {
+// objects calls do with each line of a file that is a JSON object.
+func objects(t *testing.T, path string, do func(line []byte)) {
+	t.Helper()
+	for _, line := range corpus.Lines(t, path) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] == '{' {
 			do(line)
 		}
 	}
@@ -82,7 +48,7 @@ func (r *trailRecord) evidence() *Evidence {
 
 // TestCloudTrailCorpus names the callers of real and published records.
 func TestCloudTrailCorpus(t *testing.T) {
-	root := filepath.Join(corpus(t), "cloudtrail")
+	root := corpus.Path(t, "cloudtrail")
 	for _, tt := range []struct {
 		file      string
 		kinds     map[schema.CredentialKind]int
@@ -94,7 +60,7 @@ func TestCloudTrailCorpus(t *testing.T) {
 	} {
 		i := New(testKey)
 		kinds, roles, unnamed := map[schema.CredentialKind]int{}, map[string]bool{}, 0
-		records(t, filepath.Join(root, tt.file), func(line []byte) {
+		objects(t, filepath.Join(root, tt.file), func(line []byte) {
 			var r trailRecord
 			if err := json.Unmarshal(line, &r); err != nil {
 				t.Fatal(err)
@@ -124,7 +90,7 @@ func TestCloudTrailCorpus(t *testing.T) {
 	}
 	// Published examples have every identity type, and fields missing.
 	i, named, all := New(testKey), 0, 0
-	records(t, filepath.Join(root, "awsdocs-examples.ndjson"), func(line []byte) {
+	objects(t, filepath.Join(root, "awsdocs-examples.ndjson"), func(line []byte) {
 		var r trailRecord
 		if err := json.Unmarshal(line, &r); err != nil {
 			t.Fatal(err)
@@ -154,10 +120,10 @@ func TestKubernetesCorpus(t *testing.T) {
 	}
 	read := func(pattern string) map[string]int {
 		users := map[string]int{}
-		files, _ := filepath.Glob(filepath.Join(corpus(t), "k8s-audit", pattern))
+		files, _ := filepath.Glob(filepath.Join(corpus.Path(t), "k8s-audit", pattern))
 		i := New(testKey)
 		for _, f := range files {
-			records(t, f, func(line []byte) {
+			objects(t, f, func(line []byte) {
 				var e event
 				if err := json.Unmarshal(line, &e); err != nil || e.User.Username == "" {
 					return

@@ -16,28 +16,9 @@ import (
 
 	"github.com/scopedrift/scopedrift/collector"
 	"github.com/scopedrift/scopedrift/collector/redact"
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/schema"
 )
-
-// corpus returns the directory of real captures, or skips the test.
-func corpus(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("SCOPEDRIFT_CORPUS")
-	if dir == "" {
-		dir = ".."
-		for range 8 {
-			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-				break
-			}
-			dir = filepath.Join("..", dir)
-		}
-		dir = filepath.Join(dir, "..", "shared", "data")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "pcap", "EXPECTED.tsv")); err != nil {
-		t.Skip("no corpus: set SCOPEDRIFT_CORPUS to the directory that holds pcap/EXPECTED.tsv")
-	}
-	return dir
-}
 
 // collected is a sink that keeps everything.
 type collected struct {
@@ -76,7 +57,7 @@ var differing = map[string]struct {
 }{}
 
 func TestCorpusCounts(t *testing.T) {
-	dir := filepath.Join(corpus(t), "pcap")
+	dir := corpus.Path(t, "pcap")
 	table, err := os.ReadFile(filepath.Join(dir, "EXPECTED.tsv"))
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +116,7 @@ func TestCorpusCounts(t *testing.T) {
 }
 
 func TestCorpusHostileAnswers(t *testing.T) {
-	f, err := os.Open(filepath.Join(corpus(t), "pcap", "suricata-verify", "http-evader.tar.gz"))
+	f, err := os.Open(corpus.Path(t, "pcap", "suricata-verify", "http-evader.tar.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}

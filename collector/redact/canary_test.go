@@ -4,34 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
+
+	"github.com/scopedrift/scopedrift/collector/redact/redacttest"
 )
-
-// canary is one line of testdata/canaries.txt.
-type canary struct{ name, where, secret string }
-
-func canaries(t testing.TB) []canary {
-	t.Helper()
-	text, err := os.ReadFile("testdata/canaries.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list []canary
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimRight(line, "\n")
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		field := strings.Split(line, "\t")
-		if len(field) != 3 {
-			t.Fatalf("canaries.txt: line %q has %d fields, want 3", line, len(field))
-		}
-		list = append(list, canary{field[0], field[1], strings.ReplaceAll(field[2], `\n`, "\n")})
-	}
-	return list
-}
 
 // survivor returns a stretch of eight characters of the secret that is still in
 // text (all of it, if it is shorter), or "".
@@ -106,24 +83,21 @@ func fill(template, secret string) []byte {
 
 // TestCanaries plants each secret in each position, in each way of writing it.
 func TestCanaries(t *testing.T) {
-	list := canaries(t)
-	if len(list) < 60 {
-		t.Fatalf("%d canaries, want 60 or more", len(list))
-	}
+	list := redacttest.Canaries(t)
 	s := NewScrubber(nil)
 	planted := 0
 	for _, c := range list {
 		check := func(kind string, templates []string, out func([]byte) []byte) {
 			for _, template := range templates {
 				for _, w := range written {
-					if w.name == "query escape" && strings.Contains(c.secret, " ") && kind == "text" {
+					if w.name == "query escape" && strings.Contains(c.Secret, " ") && kind == "text" {
 						continue // a plus is no space in free text
 					}
-					in := fill(template, w.do(c.secret))
+					in := fill(template, w.do(c.Secret))
 					planted++
 					got := out(bytes.Clone(in))
-					if left := survivor(c.secret, decodeAll(got)); left != "" {
-						t.Errorf("%s: %s %q (%s): %q is left in %q", c.name, kind, in, w.name, left, got)
+					if left := survivor(c.Secret, decodeAll(got)); left != "" {
+						t.Errorf("%s: %s %q (%s): %q is left in %q", c.Name, kind, in, w.name, left, got)
 					}
 				}
 			}
@@ -133,7 +107,7 @@ func TestCanaries(t *testing.T) {
 			p, names := s.Target(in)
 			return append(bytes.Clone(p), bytes.Join(names, []byte(" "))...)
 		}
-		switch c.where {
+		switch c.Place {
 		case "any":
 			check("text", anyText, text)
 			check("text", namedText, text)
@@ -156,13 +130,13 @@ func TestCanaries(t *testing.T) {
 			check("host", []string{"canary:%s@h.example", "%s@h.example:443"}, s.Host)
 			check("path", []string{"https://canary:%s@h.example/x", "//canary:%s@h.example/x", "canary:%s@h.example:443"}, path)
 		default:
-			t.Fatalf("canary %s: unknown place %q", c.name, c.where)
+			t.Fatalf("canary %s: unknown place %q", c.Name, c.Place)
 		}
-		if c.where != "path" && c.where != "text" {
+		if c.Place != "path" && c.Place != "text" {
 			check("query", anyQuery[2:3], path)
 		}
 		check("query", []string{"/a?x=%s", "/a?access_token=%s", "/a?x=1#%s", "/a?x=1&y=%s&z=2"}, path)
-		if c.where == "any" {
+		if c.Place == "any" {
 			check("query", anyQuery, path)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"testing"
 	"time"
+
+	"github.com/scopedrift/scopedrift/collector/redact/redacttest"
 )
 
 // seeds are inputs that the fuzz targets start from.
@@ -87,9 +89,9 @@ func TestLaws(t *testing.T) {
 			checkLaws(t, s, []byte("/"+a+" "+b))
 		}
 	}
-	for _, c := range canaries(t) {
+	for _, c := range redacttest.Canaries(t) {
 		for _, a := range seeds {
-			checkLaws(t, s, []byte(a+c.secret+a))
+			checkLaws(t, s, []byte(a+c.Secret+a))
 		}
 	}
 }
@@ -124,12 +126,12 @@ func FuzzText(f *testing.F) {
 	for _, seed := range seeds {
 		f.Add([]byte(seed), 0, 0)
 	}
-	list := canaries(f)
+	list := redacttest.Canaries(f)
 	s := NewScrubber(nil)
 	f.Fuzz(func(t *testing.T, in []byte, pick, at int) {
 		checkLaws(t, s, in)
 		c := list[uint(pick)%uint(len(list))]
-		if c.where != "any" {
+		if c.Place != "any" {
 			return
 		}
 		// A border stands on either side: a secret that begins within a word is
@@ -137,9 +139,9 @@ func FuzzText(f *testing.F) {
 		cut := int(uint(at) % uint(len(in)+1))
 		borders := []string{" ", "\n", "\t", `"`, "<", ">"}
 		border := borders[uint(pick+at)%uint(len(borders))]
-		planted := append(append(bytes.Clone(in[:cut]), border+c.secret+border...), in[cut:]...)
-		if left := survivor(c.secret, s.Text(planted)); left != "" && !alike(c.secret, in) {
-			t.Fatalf("%s: %q is left of %q: %q", c.name, left, planted, s.Text(planted))
+		planted := append(append(bytes.Clone(in[:cut]), border+c.Secret+border...), in[cut:]...)
+		if left := survivor(c.Secret, s.Text(planted)); left != "" && !alike(c.Secret, in) {
+			t.Fatalf("%s: %q is left of %q: %q", c.Name, left, planted, s.Text(planted))
 		}
 	})
 }
@@ -148,20 +150,20 @@ func FuzzTarget(f *testing.F) {
 	for _, seed := range seeds {
 		f.Add([]byte("/"+seed), 0, 0)
 	}
-	list := canaries(f)
+	list := redacttest.Canaries(f)
 	s := NewScrubber(nil)
 	f.Fuzz(func(t *testing.T, in []byte, pick, at int) {
 		checkLaws(t, s, in)
 		c := list[uint(pick)%uint(len(list))]
-		if c.where != "any" && c.where != "path" {
+		if c.Place != "any" && c.Place != "path" {
 			return
 		}
 		cut := int(uint(at) % uint(len(in)+1))
-		planted := append(append(bytes.Clone(in[:cut]), "/"+c.secret+"/"...), in[cut:]...)
+		planted := append(append(bytes.Clone(in[:cut]), "/"+c.Secret+"/"...), in[cut:]...)
 		path, query := s.Target(planted)
 		out := append(append(bytes.Clone(path), ' '), bytes.Join(query, []byte(" "))...)
-		if left := survivor(c.secret, out); left != "" && !alike(c.secret, in) {
-			t.Fatalf("%s: %q is left of %q: %q", c.name, left, planted, out)
+		if left := survivor(c.Secret, out); left != "" && !alike(c.Secret, in) {
+			t.Fatalf("%s: %q is left of %q: %q", c.Name, left, planted, out)
 		}
 	})
 }

@@ -1,16 +1,13 @@
 package redact
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
-	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/scopedrift/scopedrift/internal/corpus"
 )
 
 // TestKept holds what looks like a secret and is none.
@@ -201,22 +198,18 @@ func TestRandomTokens(t *testing.T) {
 // looks for it after scrubbing, where the secret stands behind a telling name
 // or looks like one. Bodies and binary captures are read by other packages.
 func TestCorpusCanaries(t *testing.T) {
-	root := corpus(t)
-	list, err := os.ReadFile(filepath.Join(root, "CANARIES.tsv"))
-	if err != nil {
-		t.Skipf("no CANARIES.tsv in the corpus: %v", err)
-	}
+	list := corpus.Lines(t, corpus.Path(t, "CANARIES.tsv"))
 	s := NewScrubber(nil)
 	found := 0
-	for line := range strings.Lines(string(list)) {
-		field := strings.Split(strings.TrimRight(line, "\n"), "\t")
+	for _, line := range list {
+		field := strings.Split(string(line), "\t")
 		if len(field) < 4 || field[0] == "file" || strings.HasPrefix(field[0], "pcap/") || strings.HasPrefix(field[0], "identity/") {
 			continue
 		}
 		if strings.Contains(field[1], "request body") {
 			continue
 		}
-		for _, l := range lines(t, filepath.Join(root, field[0])) {
+		for _, l := range corpus.Lines(t, corpus.Path(t, field[0])) {
 			if !bytes.Contains(l, []byte(field[2])) {
 				continue
 			}
@@ -235,13 +228,12 @@ func TestCorpusCanaries(t *testing.T) {
 // TestCorpusKept holds the scrubber to leaving real paths alone: those of a
 // published API with more than 7,000 templates, and of real audit logs.
 func TestCorpusKept(t *testing.T) {
-	root := corpus(t)
 	s := NewScrubber(nil)
 	paths, changed := 0, 0
 	for _, name := range []string{
 		"openapi/microsoft-graph/permissions.json.gz", "openapi/okta/management-minimal.yaml.gz", "k8s-audit/audit2rbac/demo.log",
 	} {
-		for _, l := range lines(t, filepath.Join(root, name)) {
+		for _, l := range corpus.Lines(t, corpus.Path(t, name)) {
 			for _, part := range bytes.FieldsFunc(l, func(r rune) bool { return r == '"' || r == ' ' || r == '\'' || r == ',' }) {
 				if len(part) < 2 || part[0] != '/' || bytes.IndexByte(part, '?') >= 0 {
 					continue
@@ -256,48 +248,5 @@ func TestCorpusKept(t *testing.T) {
 	t.Logf("%d paths, %d changed", paths, changed)
 	if changed > paths/1000 || paths < 1000 {
 		t.Errorf("%d of %d real paths were changed", changed, paths)
-	}
-}
-
-// corpus returns the folder of test data that others made.
-func corpus(t testing.TB) string {
-	root := os.Getenv("SCOPEDRIFT_CORPUS")
-	if root == "" {
-		dir, _ := os.Getwd()
-		for dir != "/" {
-			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-				break
-			}
-			dir = filepath.Dir(dir)
-		}
-		root = filepath.Join(dir, "..", "shared", "data")
-	}
-	if _, err := os.Stat(root); err != nil {
-		t.Skip("no corpus: set SCOPEDRIFT_CORPUS to its folder")
-	}
-	return root
-}
-
-func lines(t testing.TB, path string) (list [][]byte) {
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	var r io.Reader = f
-	if strings.HasSuffix(path, ".gz") {
-		if r, err = gzip.NewReader(f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b := bufio.NewReaderSize(r, 1<<20)
-	for {
-		l, err := b.ReadBytes('\n')
-		if len(l) > 0 {
-			list = append(list, l)
-		}
-		if err != nil {
-			return list
-		}
 	}
 }
