@@ -3,67 +3,23 @@ package compare
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/schema"
 )
-
-// corpus returns the path of a file of the test corpus, or skips the test.
-func corpus(t testing.TB, path string) string {
-	t.Helper()
-	root := os.Getenv("SCOPEDRIFT_CORPUS")
-	if root == "" {
-		dir, err := os.Getwd()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for {
-			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-				break
-			}
-			dir = filepath.Dir(dir)
-		}
-		root = filepath.Join(dir, "..", "shared", "data")
-	}
-	path = filepath.Join(root, path)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("the test corpus has no %s (set SCOPEDRIFT_CORPUS)", path)
-	}
-	return path
-}
-
-// read returns a file of the corpus, unpacked.
-func read(t testing.TB, path string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.HasSuffix(path, ".gz") {
-		z, err := gzip.NewReader(bytes.NewReader(data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if data, err = io.ReadAll(z); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return data
-}
 
 // TestEffectiveActions holds the iam dialect to an expansion made by somebody
 // else: every pattern covers each of the actions it was expanded to, and none of
 // the other actions of its service.
 func TestEffectiveActions(t *testing.T) {
-	data := read(t, corpus(t, "iam/aws-effective-actions.tsv.gz"))
+	data := corpus.Read(t, corpus.Path(t, "iam/aws-effective-actions.tsv.gz"))
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	rows := 0
 	expanded, services := map[string]map[string]bool{}, map[string]map[string]bool{}
@@ -109,7 +65,7 @@ func TestEffectiveActions(t *testing.T) {
 // TestKnownActionsExist checks our list of actions against that expansion:
 // where a policy gives all actions of a service, none of ours may be missing.
 func TestKnownActionsExist(t *testing.T) {
-	data := read(t, corpus(t, "iam/aws-effective-actions.tsv.gz"))
+	data := corpus.Read(t, corpus.Path(t, "iam/aws-effective-actions.tsv.gz"))
 	whole := map[string]bool{}
 	exist := map[string]bool{}
 	for line := range strings.Lines(string(data)) {
@@ -173,7 +129,7 @@ func cloudtrailEvents(t testing.TB, path string) map[string]int {
 			counts[strings.TrimSuffix(source, ".amazonaws.com")+":"+name]++
 		}
 	}
-	d := json.NewDecoder(bytes.NewReader(read(t, path)))
+	d := json.NewDecoder(bytes.NewReader(corpus.Read(t, path)))
 	for {
 		var v any
 		if err := d.Decode(&v); err == io.EOF {
@@ -199,7 +155,7 @@ func awsName(event string) string {
 // two differ, the reason stands here.
 func TestEventsAgainstTrailDiscover(t *testing.T) {
 	var list []struct{ EventName, EventSource, Permissions string }
-	if err := json.Unmarshal(read(t, corpus(t, "cloudtrail/traildiscover-events.json.gz")), &list); err != nil {
+	if err := json.Unmarshal(corpus.Read(t, corpus.Path(t, "cloudtrail/traildiscover-events.json.gz")), &list); err != nil {
 		t.Fatal(err)
 	}
 	differ := map[string]string{
@@ -236,12 +192,12 @@ func TestEventsAgainstTrailDiscover(t *testing.T) {
 // checks that it maps none of them to an action that does not exist.
 func TestCloudTrailCoverage(t *testing.T) {
 	exist := map[string]bool{}
-	for line := range strings.Lines(string(read(t, corpus(t, "iam/aws-effective-actions.tsv.gz")))) {
+	for line := range strings.Lines(string(corpus.Read(t, corpus.Path(t, "iam/aws-effective-actions.tsv.gz")))) {
 		exist[strings.ToLower(strings.Split(line, "\t")[2])] = true
 	}
 	total, mapped, renamed := 0, 0, 0
 	var unmapped []string
-	err := filepath.WalkDir(corpus(t, "cloudtrail"), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(corpus.Path(t, "cloudtrail"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.HasSuffix(path, ".tsv") {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/catalog"
 )
@@ -25,7 +26,7 @@ func TestPublishedDocuments(t *testing.T) {
 		{"spotify/fixed-spotify-open-api.yml.gz", "all", 65, schema.KindOAuthClient},
 		{"spotify/official-spotify-open-api.yml.gz", "all", 64, schema.KindOAuthClient},
 	} {
-		data := read(t, corpus(t, "openapi/"+tt.file))
+		data := corpus.Read(t, corpus.Path(t, "openapi/"+tt.file))
 		dir := t.TempDir()
 		name := strings.TrimSuffix(filepath.Base(tt.file), ".gz")
 		text := "services: [{name: api, hosts: [api.example.com], openapi: " + name + ", scope_list: " + tt.list + "}]\n"

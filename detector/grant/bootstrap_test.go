@@ -10,6 +10,7 @@ import (
 
 	"github.com/scopedrift/scopedrift/detector/compare"
 	"github.com/scopedrift/scopedrift/detector/grant"
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/catalog"
 )
@@ -50,7 +51,7 @@ func (e *auditEvent) operation() string {
 
 func auditEvents(t testing.TB, path string) []auditEvent {
 	var events []auditEvent
-	d := json.NewDecoder(bytes.NewReader(read(t, path)))
+	d := json.NewDecoder(bytes.NewReader(corpus.Read(t, path)))
 	for {
 		var e auditEvent
 		if err := d.Decode(&e); err == io.EOF {
@@ -69,13 +70,13 @@ func auditEvents(t testing.TB, path string) []auditEvent {
 
 func bootstrap(t testing.TB, version string) (*grant.Import, *catalog.Catalog) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(corpus(t, "k8s-audit/bootstrap-rbac/"+version), "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(corpus.Path(t, "k8s-audit/bootstrap-rbac/"+version), "*.yaml"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no files (%v)", err)
 	}
 	var documents [][]byte
 	for _, f := range files {
-		documents = append(documents, read(t, f))
+		documents = append(documents, corpus.Read(t, f))
 	}
 	imported, err := grant.RBAC("prod", documents...)
 	if err != nil {
@@ -93,7 +94,7 @@ func TestBootstrapRBAC(t *testing.T) {
 	c := compare.New(cat)
 	counts := map[compare.Holding]int{}
 	for _, pattern := range []string{"k8s-audit/falco/*.json", "k8s-audit/khi/*.ndjson"} {
-		files, err := filepath.Glob(corpus(t, filepath.Dir(pattern)) + "/" + filepath.Base(pattern))
+		files, err := filepath.Glob(corpus.Path(t, filepath.Dir(pattern)) + "/" + filepath.Base(pattern))
 		if err != nil {
 			t.Fatal(err)
 		}

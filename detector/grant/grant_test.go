@@ -16,39 +16,6 @@ import (
 	"github.com/scopedrift/scopedrift/schema/catalog"
 )
 
-// corpus returns the path of a file of the test corpus, or skips the test.
-func corpus(t testing.TB, path string) string {
-	t.Helper()
-	root := os.Getenv("SCOPEDRIFT_CORPUS")
-	if root == "" {
-		dir, err := os.Getwd()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for {
-			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-				break
-			}
-			dir = filepath.Dir(dir)
-		}
-		root = filepath.Join(dir, "..", "shared", "data")
-	}
-	path = filepath.Join(root, path)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("the test corpus has no %s (set SCOPEDRIFT_CORPUS)", path)
-	}
-	return path
-}
-
-func read(t testing.TB, path string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
 const clusterService = `
 services:
   - {name: cluster, hosts: [kubernetes.default.svc], authority: prod, scope_dialect: kubernetes}

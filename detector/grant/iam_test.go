@@ -9,6 +9,7 @@ import (
 
 	"github.com/scopedrift/scopedrift/detector/compare"
 	"github.com/scopedrift/scopedrift/detector/grant"
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/catalog"
 )
@@ -171,7 +172,7 @@ func TestIAMAccount(t *testing.T) {
 
 // TestIAMPolicyCorpus imports every managed policy of the corpus.
 func TestIAMPolicyCorpus(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(corpus(t, "iam/aws"), "*.json"))
+	files, err := filepath.Glob(filepath.Join(corpus.Path(t, "iam/aws"), "*.json"))
 	if err != nil || len(files) != 25 {
 		t.Fatalf("%d policies, want 25 (%v)", len(files), err)
 	}
@@ -179,7 +180,7 @@ func TestIAMPolicyCorpus(t *testing.T) {
 	operations := []string{"iam:CreateUser", "iam:ListRoles", "s3:GetObject", "ec2:RunInstances", "sts:AssumeRole", "kms:ScheduleKeyDeletion"}
 	for _, path := range files {
 		name := strings.TrimSuffix(filepath.Base(path), ".json")
-		imported, err := grant.IAM(role, "aws/123456789012", read(t, path))
+		imported, err := grant.IAM(role, "aws/123456789012", corpus.Read(t, path))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

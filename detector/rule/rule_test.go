@@ -15,6 +15,7 @@ import (
 	"github.com/scopedrift/scopedrift/detector/detectortest"
 	"github.com/scopedrift/scopedrift/detector/memory"
 	"github.com/scopedrift/scopedrift/detector/rule"
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/schema"
 )
 
@@ -163,34 +164,15 @@ func TestFrameworks(t *testing.T) {
 // it.
 func frameworks(t *testing.T) map[string]bool {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(corpus(t), "attack", "frameworks.tsv"))
-	if err != nil {
-		t.Logf("the ids are not held to the published lists: %v", err)
+	if !corpus.Has(t, "attack", "frameworks.tsv") {
+		t.Log("no corpus: the ids are not held to the published lists")
 		return nil
 	}
 	ids := map[string]bool{}
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Split(line, "\t"); len(fields) > 2 {
+	for _, line := range corpus.Lines(t, corpus.Path(t, "attack", "frameworks.tsv")) {
+		if fields := strings.Split(string(line), "\t"); len(fields) > 2 {
 			ids[fields[2]] = true
 		}
 	}
 	return ids
-}
-
-// corpus returns the directory of the test corpus, whether or not it exists.
-func corpus(t *testing.T) string {
-	t.Helper()
-	if dir := os.Getenv("SCOPEDRIFT_CORPUS"); dir != "" {
-		return dir
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for up := filepath.Dir(dir); up != dir; dir, up = up, filepath.Dir(up) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
-		}
-	}
-	return filepath.Join(dir, "..", "shared", "data")
 }

@@ -3,8 +3,8 @@
 //
 // [Path] finds a file or directory of it, or skips the test; [Read] and [Lines]
 // read one, unpacked. It lies in the directory that SCOPEDRIFT_CORPUS names, by
-// default in ../shared/data beside the module, and is never a part of the
-// module: its files belong to others. Only tests may import this package. It
+// default in ../shared/data, seen from the module's root, and is never a part of
+// the module: its files belong to others. Only tests may import this package. It
 // promises that a test without its file is skipped in one clear line, and cannot
 // see whether the file is the one that the test was written for.
 package corpus
@@ -43,7 +43,10 @@ func find(t testing.TB, elem []string) (string, bool) {
 	t.Helper()
 	dir := os.Getenv("SCOPEDRIFT_CORPUS")
 	if dir == "" {
-		dir = filepath.Join(Module(t), "..", "shared", "data")
+		dir = "../shared/data"
+	}
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(Module(t), dir)
 	}
 	path := filepath.Join(append([]string{dir}, elem...)...)
 	_, err := os.Stat(path)

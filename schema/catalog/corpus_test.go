@@ -1,11 +1,7 @@
 package catalog
 
 import (
-	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,51 +9,15 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/schema"
 )
-
-// corpusFile returns a file of the test corpus, decompressed; false where the
-// corpus is absent. It lies at SCOPEDRIFT_CORPUS, by default beside the module.
-func corpusFile(t testing.TB, name string) ([]byte, bool) {
-	t.Helper()
-	root := os.Getenv("SCOPEDRIFT_CORPUS")
-	if root == "" {
-		dir, err := os.Getwd()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for {
-			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-				break
-			}
-			if dir == filepath.Dir(dir) {
-				return nil, false
-			}
-			dir = filepath.Dir(dir)
-		}
-		root = filepath.Join(dir, "../shared/data")
-	}
-	data, err := os.ReadFile(filepath.Join(root, name))
-	if err != nil {
-		return nil, false
-	}
-	if strings.HasSuffix(name, ".gz") {
-		z, err := gzip.NewReader(bytes.NewReader(data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if data, err = io.ReadAll(z); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return data, true
-}
 
 // graphOperations returns the operations of Microsoft Graph's permission
 // catalogue, each shape once; nil where the corpus is absent.
 func graphOperations(t testing.TB) []string {
-	data, ok := corpusFile(t, "openapi/microsoft-graph/permissions.json.gz")
-	if !ok {
+	const file = "openapi/microsoft-graph/permissions.json.gz"
+	if !corpus.Has(t, file) {
 		return nil
 	}
 	var document struct {
@@ -68,7 +28,7 @@ func graphOperations(t testing.TB) []string {
 			}
 		}
 	}
-	if err := json.Unmarshal(data, &document); err != nil {
+	if err := json.Unmarshal(corpus.Read(t, corpus.Path(t, file)), &document); err != nil {
 		t.Fatal(err)
 	}
 	byShape, refused := map[string]string{}, map[string]bool{}
@@ -164,10 +124,7 @@ func TestCorpusOpenAPI(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(filepath.Base(tt.file), func(t *testing.T) {
-			data, ok := corpusFile(t, tt.file)
-			if !ok {
-				t.Skip("the corpus is absent: set SCOPEDRIFT_CORPUS")
-			}
+			data := corpus.Read(t, corpus.Path(t, tt.file))
 			s := loadSpec(t, data, tt.any)
 			want := reread(t, data)
 			scoped, several, scopes := 0, 0, map[string]bool{}
@@ -268,10 +225,7 @@ func loadSpec(t testing.TB, data []byte, anyScope bool) *Service {
 // TestCorpusOktaKinds: the API key beside OAuth says nothing about a call with
 // a token.
 func TestCorpusOktaKinds(t *testing.T) {
-	data, ok := corpusFile(t, "openapi/okta/management-minimal.yaml.gz")
-	if !ok {
-		t.Skip("the corpus is absent: set SCOPEDRIFT_CORPUS")
-	}
+	data := corpus.Read(t, corpus.Path(t, "openapi/okta/management-minimal.yaml.gz"))
 	s := loadSpec(t, data, false)
 	both := 0
 	for _, o := range s.Operations {
@@ -301,10 +255,7 @@ func TestCorpusOktaKinds(t *testing.T) {
 }
 
 func BenchmarkLoadOkta(b *testing.B) {
-	data, ok := corpusFile(b, "openapi/okta/management-minimal.yaml.gz")
-	if !ok {
-		b.Skip("the corpus is absent: set SCOPEDRIFT_CORPUS")
-	}
+	data := corpus.Read(b, corpus.Path(b, "openapi/okta/management-minimal.yaml.gz"))
 	b.ReportAllocs()
 	for b.Loop() {
 		loadSpec(b, data, false)

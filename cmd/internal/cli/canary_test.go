@@ -12,35 +12,26 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/scopedrift/scopedrift/collector/redact/redacttest"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
 	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
 )
 
-// canary is a secret that must not come out, and where it may be planted: see
-// collector/redact/testdata/canaries.txt.
-type canary struct{ name, where, secret string }
+// canary is a secret that must not come out.
+type canary redacttest.Canary
 
 func canaries(t *testing.T) (list []canary) {
 	t.Helper()
-	text, err := os.ReadFile("../../../collector/redact/testdata/canaries.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if field := strings.Split(strings.TrimSuffix(line, "\n"), "\t"); len(field) == 3 && !strings.HasPrefix(line, "#") {
-			list = append(list, canary{field[0], field[1], strings.ReplaceAll(field[2], `\n`, "\n")})
-		}
-	}
-	if len(list) < 60 {
-		t.Fatalf("%d canaries, want 60 or more", len(list))
+	for _, c := range redacttest.Canaries(t) {
+		list = append(list, canary(c))
 	}
 	return list
 }
 
 // targets are request targets with the canary in them.
 func (c *canary) targets() []string {
-	switch secret := strings.ReplaceAll(c.secret, "\n", "%0A"); c.where {
+	switch secret := strings.ReplaceAll(c.Secret, "\n", "%0A"); c.Place {
 	case "any":
 		return []string{"/a/" + secret + "/b", "/a?q=" + secret, "/a/" + secret + "?q=1", "https://h.example/" + secret}
 	case "path":
@@ -56,22 +47,22 @@ func (c *canary) targets() []string {
 // tells reports whether the secret can be known for one wherever it stands. A
 // row of random characters cannot: client ids look the same, and must be kept.
 func (c *canary) tells() bool {
-	return c.where == "any" && !strings.HasPrefix(c.name, "random_") && !strings.HasPrefix(c.name, "aws_secret_key")
+	return c.Place == "any" && !strings.HasPrefix(c.Name, "random_") && !strings.HasPrefix(c.Name, "aws_secret_key")
 }
 
 // texts are free texts with the canary in them.
 func (c *canary) texts() []string {
-	switch c.where {
+	switch c.Place {
 	case "any":
-		return []string{c.secret, "tool/1.0 " + c.secret + " (x)"}
+		return []string{c.Secret, "tool/1.0 " + c.Secret + " (x)"}
 	case "text":
-		return []string{"tool " + c.secret}
+		return []string{"tool " + c.Secret}
 	case "named":
-		return []string{"tool password=" + c.secret, `tool {"client_secret": "` + c.secret + `"}`}
+		return []string{"tool password=" + c.Secret, `tool {"client_secret": "` + c.Secret + `"}`}
 	case "basic":
-		return []string{"Basic " + c.secret, "Authorization: Basic " + c.secret}
+		return []string{"Basic " + c.Secret, "Authorization: Basic " + c.Secret}
 	case "userinfo":
-		return []string{"see https://someone:" + c.secret + "@h.example/a"}
+		return []string{"see https://someone:" + c.Secret + "@h.example/a"}
 	}
 	return nil
 }
@@ -127,7 +118,7 @@ func plant(t *testing.T, dir string, list []canary) (planted int) {
 				}
 			}
 			// What cannot be read keeps nothing of its text.
-			buf.WriteString("not a line of any log: " + strings.ReplaceAll(c.secret, "\n", " ") + "\n")
+			buf.WriteString("not a line of any log: " + strings.ReplaceAll(c.Secret, "\n", " ") + "\n")
 			// Enough good lines that the log as a whole can be read.
 			for range 3 {
 				put(line, "/plain", "agent/1")
@@ -271,14 +262,14 @@ type needle struct{ name, text string }
 // enough; one such stretch is already too much.
 func needles(list []canary) (out []needle) {
 	for _, c := range list {
-		for _, line := range strings.Split(c.secret, "\n") {
+		for _, line := range strings.Split(c.Secret, "\n") {
 			if strings.HasPrefix(line, "-----") {
 				continue
 			}
 			size := min(12, len(line))
 			for i := 0; i+size <= len(line); i += size / 2 {
 				if part := line[i : i+size]; telling(part) {
-					out = append(out, needle{c.name, part})
+					out = append(out, needle{c.Name, part})
 				}
 			}
 		}

@@ -18,27 +18,9 @@ import (
 
 	"github.com/scopedrift/scopedrift/cmd/internal/output"
 	"github.com/scopedrift/scopedrift/detector/recommend"
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/schema"
 )
-
-// realCorpus is the directory of logs, captures and grants that somebody else
-// made, with counts that somebody else stated. It stands beside the module
-// unless SCOPEDRIFT_CORPUS says where; without it the test is skipped.
-func realCorpus(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("SCOPEDRIFT_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "..", "shared", "data")
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "access-logs", "INDEX.tsv")); err != nil {
-		t.Skip("no corpus: set SCOPEDRIFT_CORPUS to the directory that holds access-logs/INDEX.tsv")
-	}
-	return dir
-}
 
 // product runs the real binary on the corpus.
 type product struct {
@@ -49,7 +31,7 @@ type product struct {
 
 func onCorpus(t *testing.T) *product {
 	t.Helper()
-	return &product{t, realCorpus(t), needEngine(t)}
+	return &product{t, corpus.Path(t), needEngine(t)}
 }
 
 // at returns the path of a file of the corpus.
