@@ -175,7 +175,7 @@ func span(w schema.Window, first, last time.Time) (closed schema.Window, now tim
 	if closed.From.IsZero() {
 		closed.From = first
 	}
-	if closed.To.IsZero() {
+	if closed.To.IsZero() && !last.IsZero() {
 		now = last
 		closed.To = last.Add(time.Microsecond)
 	}

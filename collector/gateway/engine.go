@@ -181,6 +181,9 @@ func (e *engine) json(data []byte, depth int) {
 	}
 	e.u.missing = nil
 	if e.ownWords() {
+		if len(e.f.presets) == 1 { // the user's word: if nothing fits, this is why
+			e.lacking()
+		}
 		e.skip(reasonAppLog)
 		return
 	}

@@ -2,9 +2,15 @@ package gateway
 
 import "bytes"
 
-// noFormat counts a unit that no format fits, by what the nearest one lacks: the
-// format that knows most of the unit's fields.
+// noFormat counts a unit that no format fits.
 func (e *engine) noFormat() {
+	e.lacking()
+	e.bad(reasonNoFormat)
+}
+
+// lacking counts what a unit that no format fits lacks of the nearest one: the
+// format that knows most of the unit's fields.
+func (e *engine) lacking() {
 	var nearest *reader
 	most := 0
 	if len(e.f.presets) == 1 && len(e.f.json) == 1 {
@@ -26,7 +32,6 @@ func (e *engine) noFormat() {
 			e.report.Missing[nearest.Name+" "+path]++
 		}
 	}
-	e.bad(reasonNoFormat)
 }
 
 // unwrap looks for a unit inside the document; false says that there is none.

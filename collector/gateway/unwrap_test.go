@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -59,6 +60,19 @@ func TestCarriers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWrongFormat names a format that the log does not have: the error says what
+// of it is missing, also where the log could be an application's own.
+func TestWrongFormat(t *testing.T) {
+	audit := `{"kind":"Event","level":"Metadata","auditID":"11111111-aaaa-4bbb-8ccc-000000000001","stage":"ResponseComplete","verb":"get","requestURI":"/x"}` + "\n"
+	for format, field := range map[string]string{"cloudtrail": "eventVersion", "envoy": "start_time"} {
+		_, _, err := readText(t, Config{Format: format}, audit+audit)
+		var mostly *UnreadableError
+		if !errors.As(err, &mostly) || mostly.Format != format || mostly.Missing != field {
+			t.Errorf("as %s: %v", format, err)
+		}
 	}
 }
 

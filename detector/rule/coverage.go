@@ -114,7 +114,11 @@ func (c *Coverage) service(name string) Seen {
 		for d := range c.byService[name] {
 			share[d] = 1
 		}
-		seen.Holes = append(seen.Holes, "the catalogue does not say what the logs cover of "+name)
+		hole := "the catalogue does not say what the logs cover"
+		if name != "" {
+			hole += " of " + name
+		}
+		seen.Holes = append(seen.Holes, hole)
 	}
 	for _, s := range sources {
 		seen.Holes = append(seen.Holes, c.source(name, s, share)...)

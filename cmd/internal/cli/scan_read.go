@@ -93,7 +93,7 @@ func inputOf(in *gateway.InputReport, c *captures) output.Input {
 		one.Skipped[reason] += n
 	}
 	if in.Cut != "" {
-		one.Why = strings.TrimPrefix(one.Why+"; cut short: "+in.Cut, "; ")
+		one.Why, one.Cut = strings.TrimPrefix(one.Why+"; cut short: "+in.Cut, "; "), true
 	}
 	if s, ok := c.stats[in.Input.Name]; ok && in.Capture {
 		one.Format, one.Units = "pcap", s.Packets
@@ -106,7 +106,7 @@ func inputOf(in *gateway.InputReport, c *captures) output.Input {
 			}
 		}
 		if s.Cut {
-			one.Why += "; the file ends inside a packet"
+			one.Why, one.Cut = one.Why+"; the file ends inside a packet", true
 		}
 	}
 	return one

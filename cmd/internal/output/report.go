@@ -99,6 +99,8 @@ type Input struct {
 	Why   string `json:"why,omitempty"`
 	Units uint64 `json:"units"`
 	Calls uint64 `json:"calls"`
+	// Cut says that reading ended before the input did; Why says why.
+	Cut bool `json:"-"`
 	// Skipped counts the units that became no call, by reason.
 	Skipped map[string]uint64 `json:"skipped,omitempty"`
 }

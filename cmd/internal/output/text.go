@@ -260,7 +260,7 @@ func inputLines(list []Input) []string {
 		if skipped != "" {
 			line += "; skipped " + skipped
 		}
-		if in.Why != "" && (len(list) <= 3 || skipped != "") {
+		if in.Why != "" && (len(list) <= 3 || skipped != "" || in.Cut) {
 			line += " (" + in.Why + ")"
 		}
 		lines = append(lines, line)
