@@ -263,7 +263,9 @@ func (r *unusedRule) observe(h *holding) (o observation) {
 	case o.seen.Known && len(o.seen.Observed) >= r.env.MinDays && !h.presented:
 		o.why = fmt.Sprintf("the days since %s were not seen to %.0f %% over %d days: %s", from, 100*minCoverage, r.env.MinDays,
 			cmp.Or(strings.Join(o.seen.Holes, "; "), "it is held too short a time"))
-	case len(o.days) == 0 && len(o.seen.Observed) == 0:
+	case len(o.seen.Observed) == 0 && o.seen.Known:
+		o.why = cmp.Or(strings.Join(o.seen.Holes, "; "), "no call to "+some(o.open.services, 3)+" was seen")
+	case len(o.seen.Observed) == 0:
 		o.why = "no call to " + some(o.open.services, 3) + " was seen"
 	case h.presented:
 		o.why = fmt.Sprintf("its token presented it on %s only, and %d are wanted", count(len(o.days), "observed day"), r.env.MinDays)

@@ -114,8 +114,8 @@ const (
 // leading word ("deploy/…"), or both single words.
 //
 // A declared name may hold * (within a segment) and **. A replica's name
-// ("ci-6d4cf56db6-x2x9z") is that of its workload ("ci"), and a declared
-// "ns/payments/sa/ci" is the end of a SPIFFE id.
+// ("ci-6d4cf56db6-x2x9z") is that of its workload ("ci"), but "ci-admin" is
+// another's, and a declared "ns/payments/sa/ci" is the end of a SPIFFE id.
 func sameWorkload(declared, observed string) likeness {
 	if catalog.PathGlob(declared, observed) {
 		return same
@@ -131,19 +131,47 @@ func sameWorkload(declared, observed string) likeness {
 	if strings.HasSuffix(observed, "/"+declared) {
 		return same
 	}
-	if (form(declared) == "" || form(observed) == "") && (last == name || strings.HasPrefix(last, name+"-")) {
+	if (form(declared) == "" || form(observed) == "") && (last == name || replica(last, name)) {
 		return same
 	}
-	if ns, account, ok := kubernetesIdentity(observed); ok && declared == ns+"/"+account {
-		return same
+	if ns, account, ok := kubernetesIdentity(observed); ok {
+		switch {
+		case declared == ns+"/"+account, catalog.PathGlob(declared, "ns/"+ns+"/sa/"+account):
+			return same
+		case accountPath(declared):
+			return other
+		}
 	}
 	if form(declared) != form(observed) {
 		return incomparable
 	}
-	if form(declared) != "spiffe" && strings.Count(declared, "/") == strings.Count(observed, "/") && strings.HasPrefix(observed, declared+"-") {
+	if form(declared) != "spiffe" && replica(observed, declared) {
 		return same
 	}
 	return other
+}
+
+// replica reports whether a name is that of one copy of a workload: its name and
+// what a platform adds, which is a number, hexadecimal digits, or letters and
+// digits of the alphabet that Kubernetes draws from, without vowels so that it
+// draws no words.
+func replica(name, workload string) bool {
+	rest, ok := strings.CutPrefix(name, workload+"-")
+	if !ok {
+		return false
+	}
+	added := strings.Split(rest, "-")
+	return len(added) <= 2 && !slices.ContainsFunc(added, func(s string) bool {
+		number := s != "" && strings.Trim(s, "0123456789") == ""
+		drawn := strings.Trim(s, "bcdfghjklmnpqrstvwxz2456789") == "" || strings.Trim(s, "0123456789abcdef") == "" && strings.ContainsAny(s, "0123456789")
+		return !number && (len(s) < 4 || len(s) > 10 || !drawn)
+	})
+}
+
+// accountPath reports whether a declared name is "ns/NAMESPACE/sa/ACCOUNT".
+func accountPath(name string) bool {
+	parts := strings.Split(name, "/")
+	return len(parts) == 4 && parts[0] == "ns" && parts[2] == "sa"
 }
 
 // kubernetesIdentity reads namespace and service account from the SPIFFE id that

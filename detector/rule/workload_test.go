@@ -29,6 +29,16 @@ func TestSameWorkload(t *testing.T) {
 		{"arn:aws:iam::1:role/a", "i-1", incomparable},
 		{"back office", "web", incomparable},
 		{"billing", "i-0abc12", incomparable},
+		{"ci", "ci-admin", other},
+		{"deploy/ci", "deploy/ci-admin", other},
+		{"ci", "ci-2", same},
+		{"ci", "ci-29541236-x2x9z", same},
+		{"ci", "ci-x2x9z-6d4cf56db6-x2x9z", other},
+		{"ns/a/sa/b", "spiffe://td/ns/a/sa/b", same},
+		{"ns/a/sa/*", "spiffe://td/ns/a/sa/b", same},
+		{"ns/a/sa/b", "spiffe://td/ns/a/sa/evil", other},
+		{"ns/a/sa/b", "spiffe://td/ns/other/sa/b", other},
+		{"ns/a/sa/b", "spiffe://td/workload/b", incomparable},
 	} {
 		if got := sameWorkload(c.declared, c.observed); got != c.want {
 			t.Errorf("%q against %q: %d, want %d", c.declared, c.observed, got, c.want)
