@@ -112,7 +112,7 @@ func (e *engine) read(ctx context.Context, s *stream) (*InputReport, error) {
 	if err != nil {
 		return report, err
 	}
-	return report, report.unreadable(e.in.Format)
+	return report, report.unreadable(e.in.Format, s.foreign)
 }
 
 // flush hands the batch to the sink.
@@ -328,6 +328,9 @@ func (e *engine) call(r *reader) {
 		e.settle()
 		return
 	}
+	if r.stage >= 0 {
+		byOutcome(c)
+	}
 	e.settle()
 	e.nextUnit++
 	e.report.Units++
@@ -383,6 +386,7 @@ func (e *engine) release() {
 			continue
 		}
 		delete(e.stages.held, id)
+		byOutcome(&c)
 		e.batch.Calls = append(e.batch.Calls, c)
 		e.nextUnit++
 		e.report.Units++

@@ -15,8 +15,10 @@ const maxHeld = 16 << 10
 // exec. The latest stage counts, wherever it stands in the input. An early one
 // waits until the input ends, and counts if no later one came.
 //
-// Two units of one call in two inputs both count, under the same id: whoever
-// stores them drops one. They differ in duration at most.
+// Two units of one call in two inputs both count, under the same id if they had
+// the same outcome: whoever stores them drops one, which differs in duration at
+// most. Of other outcomes, such as a panic after a start, both are kept, since
+// which of them was read first must not decide what is known.
 type stages struct {
 	held  map[schema.CallID]schema.Call
 	order []schema.CallID
@@ -54,6 +56,11 @@ func (st *stages) take(r *reader, u *unit, c *schema.Call) bool {
 	st.held[c.ID] = ownStrings(c)
 	st.order = append(st.order, c.ID)
 	return false
+}
+
+// byOutcome takes the outcome into the id of a call that has several units.
+func byOutcome(c *schema.Call) {
+	c.ID[len(c.ID)-1] ^= byte(c.Decision) ^ byte(schema.DecisionAllowed)
 }
 
 // ownStrings copies a call out of its batch's arena, which would live as long as

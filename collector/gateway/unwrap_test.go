@@ -7,6 +7,8 @@ import (
 	"maps"
 	"strings"
 	"testing"
+
+	"github.com/scopedrift/scopedrift/schema"
 )
 
 // TestCarriers puts lines into what shippers and exports wrap around them.
@@ -73,6 +75,24 @@ func TestWrongFormat(t *testing.T) {
 		if !errors.As(err, &mostly) || mostly.Format != format || mostly.Missing != field {
 			t.Errorf("as %s: %v", format, err)
 		}
+	}
+}
+
+// TestStagesInTwoInputs reads the stages of a call from two inputs: of the same
+// outcome they have one id, of others two.
+func TestStagesInTwoInputs(t *testing.T) {
+	idOf := func(stage string, code int) schema.CallID {
+		m, _, err := readText(t, Config{}, auditEvent(1, stage, "watch", "pods", code))
+		if err != nil || len(m.calls) != 1 {
+			t.Fatalf("%d calls, %v", len(m.calls), err)
+		}
+		return m.calls[0].ID
+	}
+	if idOf("ResponseStarted", 200) != idOf("ResponseComplete", 200) {
+		t.Error("a beginning and its end are two calls")
+	}
+	if idOf("ResponseStarted", 200) == idOf("Panic", 500) {
+		t.Error("a panic stands for the beginning, or the other way round")
 	}
 }
 
