@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/scopedrift/scopedrift/cmd/internal/output"
+	"github.com/scopedrift/scopedrift/detector"
 	"github.com/scopedrift/scopedrift/detector/rule"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/schema"
@@ -37,7 +38,8 @@ hold.`,
 	c.Flags().StringVar(&f.credential, "credential", "", "only this credential, by catalogue name or observed id")
 	c.Flags().StringVar(&f.service, "service", "", "only this service")
 	c.Flags().StringVar(&f.tag, "framework", "", "only this framework id, such as API5:2023 or T1078.004")
-	a.settings.bind(c.Flags(), storeFlags...)
+	// Nothing here reads the catalogue; the commands that findings lead on to do.
+	a.settings.bind(c.Flags(), append([]string{"catalog"}, storeFlags...)...)
 	bindOutput(c.Flags(), "table", "text", "json", "jsonl", "csv", "sarif")
 	c.RunE = a.action(func(ctx context.Context, _ []string) error {
 		findings, err := a.storedFindings(ctx)
@@ -70,6 +72,8 @@ func (a *app) storedFindings(parent context.Context) (findings []schema.Finding,
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	findings, err = clickhouse.Findings(ctx, s.conn)
+	// The store knows only some of what the order looks at.
+	slices.SortFunc(findings, func(x, y schema.Finding) int { return detector.Order(&x, &y) })
 	return findings, s.why(ctx, err)
 }
 
@@ -129,7 +133,7 @@ its id, or the beginning of one that fits no other.`,
 		Example: "  scopedrift explain --data store/ D01-3f2a9c0d11e8b7f4\n  scopedrift explain --data store/ D01-3f -o json",
 		Args:    oneArgument("explain takes one finding", "scopedrift findings lists them"),
 	}
-	a.settings.bind(c.Flags(), storeFlags...)
+	a.settings.bind(c.Flags(), append([]string{"catalog"}, storeFlags...)...)
 	bindOutput(c.Flags(), "text", "json")
 	c.ValidArgsFunction = a.completeFindings
 	c.RunE = a.action(func(ctx context.Context, args []string) error {

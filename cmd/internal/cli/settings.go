@@ -232,6 +232,9 @@ func (s *settings) load(env *Env, flags *pflag.FlagSet) error {
 			s.output = flag.Value.String()
 		}
 	}
+	if from, to := s.from.value, s.to.value; !from.IsZero() && !to.IsZero() && !from.Before(to) {
+		return usage(fmt.Sprintf("nothing lies between --from %s and --to %s", s.from.String(), s.to.String()), "give an end that is later than the start")
+	}
 	return nil
 }
 
