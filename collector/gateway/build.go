@@ -302,11 +302,45 @@ func (b *builder) answer(r *reader, u *unit, c *schema.Call, started int64) {
 			c.Decision = decide.GRPC(code)
 			return
 		}
-		if bytes.HasPrefix(u.get(&r.fields[fContentType]), []byte("application/grpc")) && c.Status == 200 {
+		if c.Status == 200 && isGRPC(c, u.get(&r.fields[fContentType])) {
 			return // what became of it stands in a trailer that the log lacks
 		}
 		c.Decision = decide.HTTP(int(c.Status), u.get(&r.fields[fLocation]))
 	}
+}
+
+// isGRPC reports whether a call is one of gRPC, whose HTTP status says nothing:
+// by its content type, or where the log has none (Istio's and Envoy's own
+// formats), by a path that only gRPC makes, POST /package.Service/Method.
+func isGRPC(c *schema.Call, contentType []byte) bool {
+	if contentType != nil {
+		return bytes.HasPrefix(contentType, []byte("application/grpc"))
+	}
+	if c.Method != "POST" || len(c.QueryKeys) > 0 || !strings.HasPrefix(c.Path, "/") {
+		return false
+	}
+	service, method, found := strings.Cut(c.Path[1:], "/")
+	dot := strings.LastIndexByte(service, '.')
+	if !found || dot <= 0 || !startsName(method) || !startsName(service[dot+1:]) {
+		return false
+	}
+	return isIdentifier(method, false) && isIdentifier(service, true)
+}
+
+func startsName(s string) bool { return s != "" && s[0] >= 'A' && s[0] <= 'Z' }
+
+// isIdentifier reports whether s is made of letters, digits and underscores,
+// and of dots between them where they are allowed.
+func isIdentifier(s string, dots bool) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_':
+		case c == '.' && dots && i > 0 && s[i-1] != '.':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // grpcNames are the status codes by their names, as proxies write them.

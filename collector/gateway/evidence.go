@@ -16,6 +16,7 @@ func (b *builder) who(r *reader, u *unit, c *schema.Call, target []byte) {
 	get := func(f fieldName) []byte { return u.get(&r.fields[f]) }
 
 	e.KeyID, e.APIClient, e.BasicUser = get(fKeyID), get(fAPIClient), get(fBasicUser)
+	e.BasicUser = bytes.Trim(e.BasicUser, `"`) // Apache writes a user without a name as ""
 	e.Authorization = redact.NewSecret(get(fAuthorization))
 	e.APIKey = redact.NewSecret(get(fAPIKey))
 	e.SessionCookie = redact.NewSecret(get(fSessionCookie))

@@ -55,6 +55,8 @@ type Gateway struct {
 
 const defaultBatch = 2048
 
+var errHost = errors.New("write a host name alone after --host, as in api.example.com or api.example.com:8443")
+
 var errNoKey = errors.New("the gateway has no installation key: load or make one first")
 
 // New checks the configuration and compiles the presets. It opens nothing.
@@ -74,6 +76,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	if cfg.BatchSize <= 0 {
 		cfg.BatchSize = defaultBatch
+	}
+	if strings.ContainsAny(cfg.Host, "/@?# \t") {
+		return nil, fmt.Errorf("host %q: %w", cfg.Host, errHost)
 	}
 	g := &Gateway{cfg: cfg, formats: map[string]*format{}}
 	if _, err := g.format(cfg.Format); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/scopedrift/scopedrift/collector"
@@ -94,5 +95,40 @@ func writeFile(t testing.TB, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestHostIsAHost refuses what is no host's name, and takes what is.
+func TestHostIsAHost(t *testing.T) {
+	key := redact.NewKey([32]byte{1})
+	for host, good := range map[string]bool{
+		"": true, "api.example.com": true, "api.example.com:8443": true, "[2001:db8::1]:443": true,
+		"https://api.example.com": false, "api.example.com/v1": false, "user@api.example.com": false, "my api": false,
+	} {
+		if _, err := New(Config{Key: key, Host: host}); (err == nil) != good {
+			t.Errorf("host %q: %v", host, err)
+		}
+	}
+}
+
+// TestForeign names inputs that are no log as they are, whatever their name is.
+func TestForeign(t *testing.T) {
+	line := `{"start_time":"2026-03-01T10:00:00.000Z","method":"GET","path":"/a","authority":"a.example","response_code":200}` + "\n"
+	wide := func(low, high int) string {
+		b := make([]byte, 2*len(line))
+		for i := range line {
+			b[2*i+low], b[2*i+high] = line[i], 0
+		}
+		return string(b)
+	}
+	for text, want := range map[string]string{
+		"\xff\xfe" + wide(0, 1): "it is UTF-16 text", "\xfe\xff" + wide(1, 0): "it is UTF-16 text", wide(0, 1): "it is UTF-16 text",
+		wide(1, 0): "it is UTF-16 text", "BZh91AY&SY\x01\x02\n\x03\n": "compressed with bzip2", "\xfd7zXZ\x00\x00\x04\n\x01": "compressed with xz",
+		"PK\x03\x04\x14\x00\x00\n\x01": "a zip archive", "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\n": "cannot be read",
+	} {
+		_, _, err := readText(t, Config{}, text)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text[:8], err, want)
+		}
 	}
 }

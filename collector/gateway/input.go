@@ -121,6 +121,8 @@ type stream struct {
 	// raw counts the bytes read from disk.
 	raw     *countingReader
 	closers []func()
+	// foreign is what the input is instead of a log, "" if it may be one.
+	foreign string
 }
 
 func (s *stream) close() {
@@ -177,12 +179,49 @@ func (g *Gateway) open(in collector.Input) (*stream, error) {
 			s.closers = append(s.closers, z.Close)
 			buffered = bufio.NewReaderSize(z, 64<<10)
 		default:
-			s.Reader = buffered
+			head, _ = buffered.Peek(16)
+			s.Reader, s.foreign = buffered, foreign(head)
 			return s, nil
 		}
 	}
 	s.Reader = buffered
 	return s, nil
+}
+
+// foreign names what a log cannot be read from as it is, by what it begins
+// with: text in another encoding, and compression that nobody here undoes. What
+// is to be done about it stands in foreignRemedy.
+func foreign(head []byte) string {
+	for magic, name := range map[string]string{
+		"\xff\xfe": "UTF-16 text", "\xfe\xff": "UTF-16 text", "BZh": "compressed with bzip2", "\xfd7zXZ\x00": "compressed with xz",
+		"PK\x03\x04": "a zip archive", "7z\xbc\xaf\x27\x1c": "a 7z archive", "\x04\x22\x4d\x18": "compressed with lz4",
+	} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return name
+		}
+	}
+	// UTF-16 without its mark: every other byte of ASCII text is zero.
+	if len(head) < 16 {
+		return ""
+	}
+	var zero [2]int
+	for i, c := range head[:16] {
+		if c == 0 {
+			zero[i%2]++
+		}
+	}
+	if zero[0] == 8 && zero[1] == 0 || zero[1] == 8 && zero[0] == 0 {
+		return "UTF-16 text"
+	}
+	return ""
+}
+
+// foreignRemedy says how to make a log of what foreign named.
+func foreignRemedy(what string) string {
+	if what == "UTF-16 text" {
+		return "convert it first: iconv -f UTF-16 -t UTF-8 (where it begins with no byte order mark, name UTF-16LE or UTF-16BE)"
+	}
+	return "unpack it first; gzip and zstd are unpacked here"
 }
 
 // failing is a stream that cannot be read at all.

@@ -124,11 +124,16 @@ type UnreadableError struct {
 	Bad, Units uint64
 	// Reason is the most frequent one.
 	Reason string
+	// Foreign says what the input is instead of a log (UTF-16 text, an archive),
+	// "" if it looks like one.
+	Foreign string
 }
 
 func (e *UnreadableError) Error() string {
 	what := fmt.Sprintf("%d of %d units of %s cannot be read", e.Bad, e.Units, e.Input)
 	switch {
+	case e.Foreign != "":
+		return fmt.Sprintf("%s cannot be read: it is %s", e.Input, e.Foreign)
 	case e.Missing != "" && e.Format != "":
 		return fmt.Sprintf("%s: the field %s of the format %s is missing", what, e.Missing, e.Format)
 	case e.Missing != "":
@@ -142,6 +147,9 @@ func (e *UnreadableError) Error() string {
 
 // Hint says what to do about it.
 func (e *UnreadableError) Hint() string {
+	if e.Foreign != "" {
+		return foreignRemedy(e.Foreign)
+	}
 	return "name the format with --format NAME or --format-file FILE, or run scopedrift doctor " +
 		"on the log: it prints the log format to configure"
 }
@@ -153,7 +161,7 @@ func (e *UnreadableError) ExitCode() int { return 1 }
 // Empty lines and headers say nothing either way. Where no format was recognised, lines that
 // only look like some program's count as unreadable too: they may be calls in a
 // format that nobody knows.
-func (r *InputReport) unreadable(forced string) error {
+func (r *InputReport) unreadable(forced, foreign string) error {
 	bad, units := r.BadTotal(), r.Units-r.NotACall[reasonEmpty]-r.NotACall[reasonHeader]
 	if len(r.Formats) == 0 {
 		bad += r.NotACall[reasonAppLog] + r.NotACall[reasonProgram]
@@ -161,7 +169,7 @@ func (r *InputReport) unreadable(forced string) error {
 	if 2*bad <= units {
 		return nil
 	}
-	e := &UnreadableError{Input: r.Input.Name, Bad: bad, Units: units, Reason: most(r.Bad)}
+	e := &UnreadableError{Input: r.Input.Name, Bad: bad, Units: units, Reason: most(r.Bad), Foreign: foreign}
 	if e.Reason == "" {
 		e.Reason = reasonNoFormat
 	}

@@ -214,8 +214,17 @@ func (u *unit) list(dst [][]byte, f *field, split bool) (values [][]byte, presen
 	return dst, present
 }
 
-// appendWords splits text at spaces and commas.
+// appendWords splits text at spaces and commas. A JSON list that was written as
+// text loses its brackets and quotes.
 func appendWords(dst [][]byte, text []byte) [][]byte {
+	if n := len(text); n >= 2 && text[0] == '[' && text[n-1] == ']' {
+		for _, word := range appendWords(nil, text[1:n-1]) {
+			if word = bytes.Trim(word, `"`); len(word) > 0 {
+				dst = append(dst, word)
+			}
+		}
+		return dst
+	}
 	for len(text) > 0 {
 		end := bytes.IndexAny(text, " ,\t\n")
 		if end < 0 {
