@@ -172,7 +172,8 @@ var (
 	sessionNames = [...]string{"sid", "jsessionid", "sessionid", "session_id", "session-id", "phpsessid"}
 	tokenNames   = [...]string{
 		"session", "token", "apikey", "api_key", "api-key", "access_token", "access-token", "accesstoken", "refresh_token",
-		"magic", "magic-link", "password-reset", "reset-password",
+		"magic", "magic-link", "password-reset", "reset-password", "reset", "invite", "invitation", "verify", "confirm",
+		"confirmation", "activate", "activation", "unsubscribe", "password",
 	}
 )
 

@@ -26,6 +26,7 @@ func TestKept(t *testing.T) {
 		"/v2/app/manifests/sha256-9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08.sig",
 		"/policies/arn:aws:iam::123456789012:policy%2Fservice-role%2FMyPolicy", "/2015-03-31/functions/my-stack-LambdaFunction-1A2B3C4D5E6F7/invocations",
 		"/keys/AKIAIOSFODNN7EXAMPLE", "/token/refresh", "/session/new", "/password/reset", "/v1/secret/data/prod/db1234", "/tokens/550e8400-e29b-41d4-a716-446655440000",
+		"/v1/invite/orders2024/verify", "/verify/email", "/confirm/order-12",
 		"/getUserDefinedFunctionByNameAndVersionId2/x", "/sk-SK/produkty", "/v1/accounts:lookup", "/a;v=1.2/b", "/a%20b/c%2Fd", "/drive/root:/Documents/Report.docx:/content",
 		"/users('ann@example.com')/messages", "/users/ann@example.com", "/@scope%2Fpackage", "/wiki/Heißluftballon", "/0001/00000000000000000000000000000000000001",
 		"/communications/calls/getPstnCallsWithFromDateTimeAndToDateTimeFilter",
@@ -105,6 +106,10 @@ func TestTarget(t *testing.T) {
 		{"/a/%2525252525252541", "{redacted}", nil},
 		{"/a?" + strings.Repeat("k", 4000) + "=1", "/a", []string{"{redacted}"}},
 		{"/a?x%0d%0ay=1", "/a", []string{"x..y"}},
+		{"/a?Kq7045Zr9Lm2Xv045Wp4Tn8&utm_source=1&X-Amz-Algorithm=a&1699999999999", "/a", []string{"{redacted}", "utm_source", "X-Amz-Algorithm", "1699999999999"}},
+		{"/password/reset/Kq7045Zr9Lm2Xv045Wp4Tn8/edit", "/password/reset/{redacted}/edit", nil},
+		{"/v1/invite/x8Jd4kLmQ7Rs", "/v1/invite/{redacted}", nil},
+		{"/password/reset/confirm", "/password/reset/confirm", nil},
 		{many, "/a", manyNames},
 	} {
 		path, query := s.Target([]byte(tt.target))

@@ -107,7 +107,7 @@ func (s *Scrubber) queryName(name []byte) []byte {
 	if s.suspicious(name, modePath) {
 		name = s.scrub(name, modePath, pathMark, &s.name)
 	}
-	if len(name) > 4*maxQueryName {
+	if len(name) > 4*maxQueryName || noisyName(name) {
 		s.counts[ruleRandom]++
 		return pathMark
 	}
@@ -124,6 +124,18 @@ func (s *Scrubber) queryName(name []byte) []byte {
 		i += n
 	}
 	return s.names[start:len(s.names):len(s.names)]
+}
+
+// minNoisyName is the length from which a query name of noise is a secret that
+// stands where a name should: programs choose names, and choose words.
+const minNoisyName = 16
+
+func noisyName(name []byte) bool {
+	if len(name) < minNoisyName || bytes.Contains(name, []byte("redacted")) {
+		return false
+	}
+	l := lookAt(name)
+	return l.longest >= minNoisyName && l.classes&isDigit != 0 && l.classes&isLetter != 0 && l.random(40)
 }
 
 // credentialNames are query parameters that carry a credential, best first.
