@@ -11,8 +11,8 @@ import (
 // A long-term key is known by its id. Whatever was issued for a time is known
 // by what it was issued to: a role session by the role, with the key as
 // instance and role/session as session; a user who signed in or fetched session
-// tokens by the user's ARN; root by root's ARN, whose keys are cloud_key and
-// whose sign-ins are user_token. Issuer is the account.
+// tokens by the user's ARN; root's sign-ins (user_token) by root's ARN. Issuer is
+// the account.
 func (r *rules) cloud() bool {
 	c := &r.ev.Cloud
 	if len(c.Type) == 0 && len(c.ARN) == 0 && len(c.PrincipalID) == 0 && len(c.AccessKey) == 0 && len(c.InvokedBy) == 0 && len(c.UserName) == 0 {
@@ -113,11 +113,11 @@ func (r *rules) iamUser(account []byte) {
 func (r *rules) root(account []byte) {
 	c, cr := &r.ev.Cloud, &r.out.Credential
 	cr.Kind, cr.Instance = schema.KindUserToken, r.str(c.AccessKey)
-	if longTermKey(c.AccessKey) {
-		cr.Kind = schema.KindCloudKey
-	}
 	if cr.ID = r.str(c.ARN); cr.ID == "" && len(account) > 0 {
 		cr.ID = r.str(bytes.Join([][]byte{[]byte("arn:aws:iam::"), account, []byte(":root")}, nil))
+	}
+	if longTermKey(c.AccessKey) {
+		cr.Kind, cr.ID, cr.Subject, cr.Instance = schema.KindCloudKey, cr.Instance, cr.ID, ""
 	}
 }
 

@@ -159,7 +159,7 @@ var cases = []struct {
 	{"role session by issuer and principal", Evidence{Cloud: Cloud{Type: []byte("AssumedRole"), PrincipalID: []byte("AROAFAKE:run-7"), IssuerARN: []byte(role)}},
 		Identity{Credential: schema.Credential{Kind: schema.KindRoleSession, ID: role, Session: "ci/run-7", Verified: true}}},
 	{"root by key", Evidence{Cloud: Cloud{Type: []byte("Root"), ARN: []byte("arn:aws:iam::1:root"), AccessKey: []byte("AKIAFAKE0000FAKE0000")}},
-		Identity{Credential: schema.Credential{Kind: schema.KindCloudKey, ID: "arn:aws:iam::1:root", Issuer: "1", Instance: "AKIAFAKE0000FAKE0000", Verified: true}}},
+		Identity{Credential: schema.Credential{Kind: schema.KindCloudKey, ID: "AKIAFAKE0000FAKE0000", Issuer: "1", Subject: "arn:aws:iam::1:root", Verified: true}}},
 	{"root at the console", Evidence{Cloud: Cloud{Type: []byte("Root"), AccountID: []byte("1")}},
 		Identity{Credential: schema.Credential{Kind: schema.KindUserToken, ID: "arn:aws:iam::1:root", Issuer: "1", Verified: true}}},
 	{"federated user", Evidence{Cloud: Cloud{Type: []byte("FederatedUser"), ARN: []byte("arn:aws:sts::1:federated-user/ann"), IssuerARN: []byte("arn:aws:iam::1:user/portal"),
