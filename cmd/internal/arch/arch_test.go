@@ -19,6 +19,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/scopedrift/scopedrift/internal/corpus"
 )
 
 const module = "github.com/scopedrift/scopedrift"
@@ -56,29 +58,12 @@ func (p *pack) room() string {
 	return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
 }
 
-func root(t *testing.T) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			t.Fatal("no go.mod above the test")
-		}
-		dir = filepath.Dir(dir)
-	}
-}
-
 // packages lists every package of the module. What is listed does not depend on
 // whether it compiles.
 func packages(t *testing.T) []pack {
 	t.Helper()
 	command := exec.Command("go", "list", "-e", "-deps=false", "-json=ImportPath,Dir,Name,Standard,GoFiles,Imports,TestImports,XTestImports,Deps", "./...")
-	command.Dir = root(t)
+	command.Dir = corpus.Module(t)
 	var problems bytes.Buffer
 	command.Stderr = &problems
 	out, err := command.Output()
@@ -124,6 +109,12 @@ type law struct {
 	broken func(p *pack, imported string) bool
 }
 
+// forTests reports whether a room is made for tests: the corpus, and what a
+// package gives to the tests of others, as redacttest of redact.
+func forTests(room string) bool {
+	return room == "internal/corpus" || strings.HasSuffix(room, "test")
+}
+
 func inModule(imported string) (string, bool) {
 	room, ok := strings.CutPrefix(imported, module+"/")
 	return room, ok
@@ -150,6 +141,12 @@ var laws = []law{
 		[]string{"collector", "detector", "schema", "deployments", "pipeline/direct", "pipeline/clickhouse", "cmd/scopedrift", "cmd/internal"},
 		func(_ *pack, imported string) bool {
 			return strings.HasPrefix(imported, "github.com/ebitengine/purego")
+		}},
+	{"only tests may import what is made for tests",
+		[]string{"cmd", "collector", "deployments", "detector", "internal", "pipeline", "schema"},
+		func(p *pack, imported string) bool {
+			room, ok := inModule(imported)
+			return ok && forTests(room) && !forTests(p.room())
 		}},
 	{"the command line wires and does no I/O of its own but through env.go", []string{"cmd/scopedrift"},
 		func(_ *pack, imported string) bool { return imported != module+"/cmd/internal/cli" }},
@@ -187,6 +184,7 @@ func TestLawsBite(t *testing.T) {
 		{"collector/gateway", module + "/pipeline/direct"}, {"pipeline/direct", module + "/detector"},
 		{"detector/rule", module + "/collector/redact"}, {"deployments/scenario", module + "/cmd/internal/cli"},
 		{"cmd/internal/cli", "github.com/ebitengine/purego"}, {"cmd/scopedrift", "os"},
+		{"collector/redact", module + "/internal/corpus"}, {"pipeline/direct", module + "/pipeline/engine/enginetest"},
 	} {
 		p := &pack{ImportPath: module + "/" + c.room}
 		if !slices.ContainsFunc(laws, func(l law) bool { return under(c.room, l.rooms...) && l.broken(p, c.imported) }) {
@@ -198,7 +196,7 @@ func TestLawsBite(t *testing.T) {
 // TestMainBinaryLinksNoEngine looks at everything the main binary is made of.
 func TestMainBinaryLinksNoEngine(t *testing.T) {
 	command := exec.Command("go", "list", "-e", "-deps", module+"/cmd/scopedrift")
-	command.Dir = root(t)
+	command.Dir = corpus.Module(t)
 	out, err := command.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +238,7 @@ func TestNoRegistries(t *testing.T) {
 // eachFile parses every Go file of the module.
 func eachFile(t *testing.T, do func(name string, file *ast.File, files *token.FileSet)) {
 	t.Helper()
-	base := root(t)
+	base := corpus.Module(t)
 	walk(t, base, func(name string) {
 		if path.Ext(name) != ".go" {
 			return
@@ -281,7 +279,7 @@ func walk(t *testing.T, base string, do func(name string)) {
 }
 
 func TestFileLength(t *testing.T) {
-	base := root(t)
+	base := corpus.Module(t)
 	seen := map[string]bool{}
 	walk(t, base, func(name string) {
 		if path.Ext(name) != ".go" {
@@ -386,7 +384,7 @@ func TestWords(t *testing.T) {
 var column = regexp.MustCompile(`^\s+([a-z_]+)\s+(?:String|LowCardinality|U?Int\d+|Date|DateTime|FixedString|Array|Map|Enum|IPv6|Simple|Aggregate|Bool|Float)`)
 
 func TestColumnWords(t *testing.T) {
-	base := root(t)
+	base := corpus.Module(t)
 	tables, err := filepath.Glob(filepath.Join(base, "schema", "table", "*.sql"))
 	if err != nil || len(tables) == 0 {
 		t.Fatalf("no tables: %v", err)
@@ -415,7 +413,7 @@ func TestColumnWords(t *testing.T) {
 
 // TestSchemaFilesAgree holds the words of the shipped JSON Schemas as well.
 func TestSchemaFilesAgree(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(root(t), "schema", "*.schema.json"))
+	files, err := filepath.Glob(filepath.Join(corpus.Module(t), "schema", "*.schema.json"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no JSON Schemas: %v", err)
 	}

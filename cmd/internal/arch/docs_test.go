@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/scopedrift/scopedrift/internal/corpus"
 )
 
 // quoted finds what documents put between backquotes.
@@ -14,7 +16,7 @@ var quoted = regexp.MustCompile("`([A-Za-z0-9_.*/-]+)`")
 // TestDocumentsNameRealFiles holds every path that a document names to the
 // files that there are. A bare file name may be that of any file.
 func TestDocumentsNameRealFiles(t *testing.T) {
-	base := root(t)
+	base := corpus.Module(t)
 	byName := map[string]bool{}
 	walk(t, base, func(name string) { byName[filepath.Base(name)] = true })
 	for _, document := range []string{"README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/dependencies.md", "docs/performance.md"} {

@@ -18,18 +18,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/scopedrift/scopedrift/deployments/scenario"
+	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
 )
 
 // needEngine skips, or fails under CI, where the embedded engine is missing.
 func needEngine(t *testing.T) (environment []string) {
 	t.Helper()
-	engine, library, found := engineFiles()
-	if !found {
-		if os.Getenv("CI") != "" {
-			t.Fatal("no embedded engine: run make build")
-		}
-		t.Skip("no embedded engine: run make build")
-	}
+	engine, library := enginetest.Files(t)
 	home := t.TempDir()
 	key := filepath.Join(home, "key")
 	if err := os.WriteFile(key, []byte(scenario.KeyHex+"\n"), 0o600); err != nil {

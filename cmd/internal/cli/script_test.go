@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
 	"github.com/scopedrift/scopedrift/schema"
 )
 
@@ -59,31 +60,8 @@ func TestStatic(t *testing.T) {
 	}
 }
 
-// engineFiles finds the engine program and its library as make build leaves
-// them, unless the environment names others.
-func engineFiles() (engine, library string, ok bool) {
-	engine, library = os.Getenv("SCOPEDRIFT_ENGINE"), os.Getenv("SCOPEDRIFT_LIBCHDB")
-	for dir, err := os.Getwd(); err == nil; dir = filepath.Dir(dir) {
-		if _, stat := os.Stat(filepath.Join(dir, "go.mod")); stat == nil {
-			if engine == "" {
-				engine = filepath.Join(dir, "bin", "scopedrift-engine")
-			}
-			if library == "" {
-				library = filepath.Join(dir, "bin", "libchdb.so")
-			}
-			break
-		}
-		if dir == filepath.Dir(dir) {
-			break
-		}
-	}
-	_, noEngine := os.Stat(engine)
-	_, noLibrary := os.Stat(library)
-	return engine, library, noEngine == nil && noLibrary == nil
-}
-
 func TestScripts(t *testing.T) {
-	engine, library, found := engineFiles()
+	engine, library, missing := enginetest.Find(t)
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
@@ -97,11 +75,11 @@ func TestScripts(t *testing.T) {
 			return fixture(env.WorkDir)
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "engine" && !found && os.Getenv("CI") != "" {
-				return false, errors.New("the engine is missing, and where CI is set it must be there: make build")
+			if cond == "engine" && missing != nil && os.Getenv("CI") != "" {
+				return false, missing
 			}
 			if cond == "engine" {
-				return found, nil
+				return missing == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},

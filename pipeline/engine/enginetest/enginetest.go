@@ -9,21 +9,24 @@ package enginetest
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/scopedrift/scopedrift/internal/corpus"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
 )
 
-// Files returns the paths of the engine program and the library.
-func Files(t testing.TB) (program, library string) {
+// Find returns the paths of the engine program and the library, and what is
+// missing of them.
+func Find(t testing.TB) (program, library string, missing error) {
 	t.Helper()
 	program, library = os.Getenv(engine.ProgramEnv), os.Getenv(engine.LibraryEnv)
-	bin := filepath.Join(root(t), "bin")
+	bin := filepath.Join(corpus.Module(t), "bin")
 	if program == "" {
 		program = filepath.Join(bin, engine.ProgramName)
 	}
@@ -32,32 +35,24 @@ func Files(t testing.TB) (program, library string) {
 	}
 	for _, path := range []string{program, library} {
 		if _, err := os.Stat(path); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("no embedded engine: %v: run make build", err)
-			}
-			t.Skipf("no embedded engine: %v: run make build", err)
+			missing = fmt.Errorf("no embedded engine: %w: run make build", err)
 		}
 	}
-	return program, library
+	return program, library, missing
 }
 
-// root is the directory of go.mod.
-func root(t testing.TB) string {
+// Files returns the paths of the engine program and the library, or skips the
+// test.
+func Files(t testing.TB) (program, library string) {
 	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
+	program, library, missing := Find(t)
+	switch {
+	case missing != nil && os.Getenv("CI") != "":
+		t.Fatal(missing)
+	case missing != nil:
+		t.Skip(missing)
 	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			t.Fatal("no go.mod above the test")
-		}
-		dir = up
-	}
+	return program, library
 }
 
 // Config completes a configuration with the files and a log that the test shows
