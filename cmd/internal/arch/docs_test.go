@@ -49,3 +49,33 @@ func TestDocumentsNameRealFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestDependenciesAreExplained wants a line in docs/dependencies.md for each
+// direct dependency, and none for anything else.
+func TestDependenciesAreExplained(t *testing.T) {
+	base := corpus.Module(t)
+	mod, err := os.ReadFile(filepath.Join(base, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(string(mod), -1) {
+		direct[m[1]] = true
+	}
+	if len(direct) == 0 {
+		t.Fatal("go.mod has no direct dependency: is it tidy?")
+	}
+	text, err := os.ReadFile(filepath.Join(base, "docs", "dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| \\S").FindAllStringSubmatch(string(text), -1) {
+		if !direct[m[1]] {
+			t.Errorf("docs/dependencies.md explains %s, which is no direct dependency, or twice", m[1])
+		}
+		delete(direct, m[1])
+	}
+	for module := range direct {
+		t.Errorf("docs/dependencies.md does not say why %s is here", module)
+	}
+}
