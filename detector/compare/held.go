@@ -29,6 +29,9 @@ type HeldScope struct {
 	// unbounded.
 	From, To    time.Time
 	Conditional bool
+	// Denied says that a deny entry of the credential's own, in force at the
+	// end of the window asked for, surely refuses all of it.
+	Denied bool
 
 	entry *entry
 }
@@ -42,6 +45,7 @@ func (c *Comparer) Held(declared *catalog.Credential, groups []string, w schema.
 		for i := range declared.Grants {
 			held = c.appendHeld(held, &declared.Grants[i], "", w)
 		}
+		c.markDenied(held, declared, w.To)
 	}
 	seen := map[string]bool{}
 	for _, name := range groups {
@@ -73,6 +77,32 @@ func (c *Comparer) appendHeld(held []HeldScope, g *schema.Grant, group string, w
 		})
 	}
 	return held
+}
+
+// markDenied marks the scopes that a deny entry in force just before the end
+// refuses, wherever and on whatever they are used. In doubt, as with two
+// patterns of which one may be the wider, a scope is not marked.
+func (c *Comparer) markDenied(held []HeldScope, declared *catalog.Credential, end time.Time) {
+	for i := range declared.Grants {
+		g := &declared.Grants[i]
+		if g.Effect != schema.EffectDeny || end.IsZero() && !g.To.IsZero() || !end.IsZero() && !g.InForce(end.Add(-time.Nanosecond)) {
+			continue
+		}
+		deny := newEntry(g, "", c.dialectOf(g))
+		if deny.narrowing() != "" {
+			continue
+		}
+		for k := range held {
+			h := &held[k]
+			if h.Dialect != deny.dialect || g.Authority != "" && g.Authority != h.Authority || len(h.entry.except) > 0 {
+				continue
+			}
+			allow := &h.entry.parts[0]
+			part := deny.covering(&need{text: allow.text, right: allow.right})
+			h.Denied = h.Denied || part != nil && !allow.all &&
+				(part.all || allow.right != nil || !strings.ContainsAny(allow.text, "*?") || part.text == allow.text || part.text == "*")
+		}
+	}
 }
 
 // dialectOf returns the dialect an entry is read in: a flat one takes that of

@@ -138,10 +138,13 @@ func (w *work) remove(a int, needs []need, kept []bool, s *rule.Silence) Remove 
 	m := Remove{Held: w.held(a), Class: Unused, DaysObserved: s.Days, Since: s.Since, LastUse: s.LastUse, Opens: s.Opens,
 		Confidence: s.Confidence, Rank: s.Points}
 	cover := map[string]bool{}
+	used := "is used"
 	for i := range needs {
-		took := slices.ContainsFunc(needs[i].clauses, func(c clause) bool { return slices.Contains(c, a) })
-		if !took {
-			continue
+		if took := slices.ContainsFunc(needs[i].clauses, func(c clause) bool { return slices.Contains(c, a) }); !took {
+			if s.LastUse.IsZero() || !w.mayServe(a, &needs[i]) {
+				continue
+			}
+			used = "may be used"
 		}
 		m.Class = Redundant
 		for _, c := range needs[i].clauses {
@@ -160,7 +163,7 @@ func (w *work) remove(a int, needs []need, kept []bool, s *rule.Silence) Remove 
 	days := plural(s.Days, "observed day")
 	switch {
 	case m.Class == Redundant:
-		m.Why = fmt.Sprintf("what it is used for is also covered by %s, and nothing else that it opens was used on %s", strings.Join(m.CoveredBy, ", "), days)
+		m.Why = fmt.Sprintf("what it %s for is also covered by %s, and nothing else that it opens was used on %s", used, strings.Join(m.CoveredBy, ", "), days)
 	case !s.LastUse.IsZero():
 		m.Why = fmt.Sprintf("only quarantined calls used it on %s", days)
 	default:
@@ -170,6 +173,16 @@ func (w *work) remove(a int, needs []need, kept []bool, s *rule.Silence) Remove 
 	m.Caveats = w.calendar(s)
 	m.Label = label(m.Confidence, len(m.Caveats) > 0)
 	return m
+}
+
+// mayServe reports whether a scope may have taken part in a need that it does
+// not surely satisfy, since its entry is conditional or narrowed by what the
+// calls do not show.
+func (w *work) mayServe(a int, n *need) bool {
+	return slices.ContainsFunc(n.uses, func(u *rule.Use) bool {
+		request := w.request(u, w.j.Subject.Declared)
+		return w.j.Env.Compare.Uses(w.atoms[a].held, &request)
+	})
 }
 
 // few says that less of something was observed than wanted.

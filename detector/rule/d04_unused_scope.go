@@ -51,6 +51,8 @@ type holding struct {
 	sources     map[string]struct{}
 	conditional bool
 	presented   bool
+	// denied says that a deny entry refuses it, whatever gives it.
+	denied bool
 	// days are those on which tokens presented it, if presented.
 	days daySet
 }
@@ -148,6 +150,7 @@ func (r *unusedRule) held(out *Result) []*holding {
 			byKey[key] = one
 		}
 		one.entries = append(one.entries, h)
+		one.denied = one.denied || h.Denied
 		one.conditional = one.conditional && h.Conditional
 		if h.From.Before(one.from) {
 			one.from = h.From
@@ -205,6 +208,9 @@ func (r *unusedRule) judge(h *holding) (*schema.Finding, string) {
 	last := r.lastUse(h)
 	if !last.IsZero() && schema.DayOf(last) >= r.horizon() {
 		return nil, ""
+	}
+	if h.denied {
+		return nil, "a deny entry of its own refuses it, so that it is not held"
 	}
 	o := r.observe(h)
 	if o.why != "" {
