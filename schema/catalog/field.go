@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/scopedrift/scopedrift/schema/spelling"
 )
 
 // sourceFile is one file that was read.
@@ -278,41 +280,8 @@ func article(word string) string {
 
 // suggest names the nearest valid word, or all of them where none is near.
 func suggest(word string, valid []string, what string) string {
-	best, distance := "", len(word)/3+2
-	for _, v := range valid {
-		if d := editDistance(strings.ToLower(word), v); d < distance {
-			best, distance = v, d
-		}
-	}
-	if best != "" && distance < len(best) {
-		return fmt.Sprintf("did you mean %q?", best)
+	if near := spelling.Nearest(word, valid, len(word)/3+1); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return what + " are " + strings.Join(valid, ", ")
-}
-
-// editDistance counts the insertions, deletions, substitutions and exchanges of
-// neighbours that make b of a.
-func editDistance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return max(len(a), len(b))
-	}
-	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last, row = last, row, before
-	}
-	return last[len(b)]
 }

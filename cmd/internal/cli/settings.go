@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/spelling"
 )
 
 // projectFile is read from the working directory only: a file further up could
@@ -408,14 +409,8 @@ func strangers(env *Env) []string {
 			continue
 		}
 		line := fmt.Sprintf("environment variable %s is read by nothing", name)
-		best, bestAt := "", 4
-		for _, k := range known {
-			if d := distance(name, k); d < bestAt {
-				best, bestAt = k, d
-			}
-		}
-		if best != "" {
-			line += fmt.Sprintf("; did you mean %s?", best)
+		if near := spelling.Nearest(name, known, 3); near != "" {
+			line += fmt.Sprintf("; did you mean %s?", near)
 		}
 		found = append(found, line)
 	}

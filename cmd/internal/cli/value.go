@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/spelling"
 )
 
 // word is a setting that takes one of a closed list of words.
@@ -232,40 +233,5 @@ func (v *list) Set(s string) error {
 // nearest returns the known word that s most likely meant, empty if none is
 // near.
 func nearest(s string, known []string) string {
-	best, bestAt := "", 1+max(1, len(s)/3)
-	for _, k := range known {
-		if d := distance(strings.ToLower(s), k); d < bestAt {
-			best, bestAt = k, d
-		}
-	}
-	return best
-}
-
-// distance counts the insertions, deletions, changes and swaps of neighbours
-// between two words.
-func distance(a, b string) int {
-	if len(a) > 64 {
-		return len(a)
-	}
-	before := make([]int, len(b)+1)
-	prev := make([]int, len(b)+1)
-	cur := make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], before[j-2]+1)
-			}
-		}
-		before, prev, cur = prev, cur, before
-	}
-	return prev[len(b)]
+	return spelling.Nearest(s, known, max(1, len(s)/3))
 }
