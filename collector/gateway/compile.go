@@ -430,3 +430,18 @@ func (t *trie) find(steps []step) *node {
 	}
 	return n
 }
+
+func byteLists(texts []string) [][]byte {
+	var lists [][]byte
+	for _, t := range texts {
+		lists = append(lists, []byte(t))
+	}
+	return lists
+}
+
+// validReason reports whether why can stand as a reason in an account.
+func validReason(why string) bool {
+	return why != "" && len(why) <= 40 && !strings.ContainsFunc(why, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_'
+	})
+}

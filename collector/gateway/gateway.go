@@ -96,8 +96,7 @@ func (g *Gateway) format(name string) (*format, error) {
 	if name != autoFormat {
 		p := g.cfg.Presets.Find(name)
 		if p == nil {
-			return nil, fmt.Errorf("format %q is not known; did you mean %s? The formats are %s", name,
-				nearest(name, g.cfg.Presets.Names()), strings.Join(g.cfg.Presets.Names(), ", "))
+			return nil, fmt.Errorf("format %q is not known%s", name, didYouMean(name, g.cfg.Presets.Names()))
 		}
 		presets = []*Preset{p}
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/scopedrift/scopedrift/schema/spelling"
 )
 
 // Preset is how one log format is read: which units are of that format, which
@@ -325,13 +327,22 @@ func (p *Preset) check() error {
 	return p.checkNeeds(bad)
 }
 
+// didYouMean names the valid word that name most likely stands for, or all of
+// them where none is near.
+func didYouMean(name string, words []string) string {
+	if near := spelling.Nearest(name, words, len(name)/3+1); near != "" {
+		return "; did you mean " + near + "?"
+	}
+	return "; valid are " + strings.Join(words, ", ")
+}
+
 // checkFields checks one list of fields, in the order of its lines.
 func (p *Preset) checkFields(list string, fields map[string]fieldSpec, words []string) error {
 	names := slices.SortedFunc(maps.Keys(fields), func(a, b string) int { return fields[a].line - fields[b].line })
 	for _, name := range names {
 		f := fields[name]
 		if name == "" || !slices.Contains(words, name) {
-			return fmt.Errorf("%s:%d: %s: %q is not known; did you mean %s?", p.file, f.line, list, name, nearest(name, words))
+			return fmt.Errorf("%s:%d: %s: %q is not known%s", p.file, f.line, list, name, didYouMean(name, words))
 		}
 		if err := f.check(name); err != nil {
 			return fmt.Errorf("%s:%d: %w", p.file, f.line, err)
