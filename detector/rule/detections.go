@@ -47,7 +47,7 @@ var detections = []Detection{
 			"each of which the credential had never called before and each denied or out of grant. Operations are counted, never calls. " +
 			"Operations refused on seven or more days are a stable misconfiguration and exempt; refused credentials (401) never count. " +
 			"Sessions of one principal are counted together; users of one application apart.",
-		BenignIf:   "a new release or a misconfigured deployment asked for more than it was given, or somebody tested permissions on purpose",
+		BenignIf:   "a new release or a misconfigured deployment asked for more than it was given, or somebody tried on purpose what is refused",
 		Frameworks: []string{"NHI5:2025", "API5:2023", "DE.CM-09", "T1526"},
 	},
 	{
