@@ -45,9 +45,10 @@ type probePool struct {
 type attempt struct {
 	Op
 	kind string
-	// first is the earliest call that was not refused for the credential
-	// itself; probe the earliest that was denied or out of grant.
-	first, probe time.Time
+	// first is the earliest call that was answered, or was out of grant; one
+	// refused for the credential itself is none. probe is the earliest that was
+	// denied or out of grant, failed the earliest that only failed.
+	first, probe, failed time.Time
 	// old says that the operation was called before the window.
 	old       bool
 	days      daySet
@@ -88,15 +89,26 @@ func (r *probingRule) use(u *Use) {
 	op, kind := probed(u)
 	a := p.ops[op]
 	if a == nil {
-		a = &attempt{Op: op, kind: kind, first: u.First, days: daySet{}, decisions: map[schema.Decision]struct{}{}}
+		a = &attempt{Op: op, kind: kind, days: daySet{}, decisions: map[schema.Decision]struct{}{}}
 		p.ops[op] = a
 	}
-	if u.First.Before(a.first) {
-		a.first = u.First
-	}
-	if u.Certain && (u.Decision == schema.DecisionDenied || u.Judgement.Holding == compare.Lacks) {
+	probing := u.Certain && (u.Decision == schema.DecisionDenied || u.Judgement.Holding == compare.Lacks)
+	if probing {
 		a.count(u)
 	}
+	earliest := &a.first
+	if u.Decision == schema.DecisionError && !probing {
+		earliest = &a.failed
+	}
+	if earliest.IsZero() || u.First.Before(*earliest) {
+		*earliest = u.First
+	}
+}
+
+// fresh reports whether the operation was new when it was probed. That it failed
+// (was throttled) a moment before is part of the same try.
+func (a *attempt) fresh() bool {
+	return !a.probe.IsZero() && a.probe.Equal(a.first) && !a.old && (a.failed.IsZero() || a.probe.Sub(a.failed) <= probeWindow)
 }
 
 // count takes a use that was denied or out of grant.
@@ -221,7 +233,7 @@ func compareOps(a, b Op) int {
 func (p *probePool) candidates() []*attempt {
 	var list []*attempt
 	for _, a := range p.ops {
-		if !a.probe.IsZero() && a.probe.Equal(a.first) && !a.old && len(a.days) < stableDays {
+		if a.fresh() && len(a.days) < stableDays {
 			list = append(list, a)
 		}
 	}
