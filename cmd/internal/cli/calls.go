@@ -98,6 +98,9 @@ func (a *app) listCalls(parent context.Context, f *callFilter) (err error) {
 		calls = calls[:f.limit]
 		a.remark("only the latest %d calls are listed; --limit 0 lists all", f.limit)
 	}
+	if len(calls) == 0 {
+		a.remark("no call in the store is like that")
+	}
 	slices.Reverse(calls)
 	return a.writeCalls(calls)
 }

@@ -214,7 +214,7 @@ func (t *teller) closing(keep string) {
 		for _, command := range []string{
 			"scopedrift findings --data %[1]sstore --severity high",
 			"scopedrift credentials --data %[1]sstore --catalog %[1]scatalogue",
-			"scopedrift calls --data %[1]sstore --catalog %[1]scatalogue --credential " + t.story.Beyond + " --decision denied",
+			"scopedrift calls --data %[1]sstore --catalog %[1]scatalogue --credential " + t.story.Beyond + " --operation 'POST *'",
 			"scopedrift recommend --data %[1]sstore --catalog %[1]scatalogue",
 		} {
 			t.print("  "+command, t.dir)
