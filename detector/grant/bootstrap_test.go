@@ -137,7 +137,7 @@ func TestBootstrapFigures(t *testing.T) {
 		t.Errorf("discovery: %v %q", j.Holding, j.Reasons)
 	}
 	plain := request(t, cat, "whoever", []string{"system:authenticated"}, "list secrets", "any", "")
-	if j := c.Judge(plain); j.Holding != compare.Lacks {
+	if j := c.Judge(plain); j.Holding != compare.Unknown { // more than the group may be held
 		t.Errorf("anyone: %v %q", j.Holding, j.Reasons)
 	}
 	t.Logf("%d groups, %d credentials, notes %q", len(imported.Groups), len(imported.Credentials), imported.Notes)
