@@ -19,7 +19,7 @@ func (b *builder) who(r *reader, u *unit, c *schema.Call, target []byte) {
 	e.BasicUser = bytes.Trim(e.BasicUser, `"`) // Apache writes a user without a name as ""
 	e.Authorization = redact.NewSecret(get(fAuthorization))
 	e.APIKey = redact.NewSecret(get(fAPIKey))
-	e.SessionCookie = redact.NewSecret(get(fSessionCookie))
+	e.SessionCookie = redact.NewSecret(identify.CookieOf(get(fSessionCookie)))
 	e.XFCC, e.PeerURISAN = get(fXFCC), get(fPeerURISAN)
 	e.PeerSubject, e.PeerFingerprint = get(fPeerSubject), get(fPeerFingerprint)
 	if bytes.IndexByte(target, '?') >= 0 {

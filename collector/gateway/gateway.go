@@ -180,6 +180,8 @@ func (g *Gateway) readInput(ctx context.Context, in collector.Input, b *builder,
 		return nil, err
 	}
 	defer s.close()
+	// From here on the name goes into calls, the ledger and dead letters.
+	in.Name = string(b.scrub.Resource([]byte(in.Name)))
 	if head := peek(s); IsCapture(head) {
 		report := &InputReport{Input: in, Chosen: "a packet capture, by its first bytes", Capture: true}
 		if g.cfg.Captures == nil {

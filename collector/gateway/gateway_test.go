@@ -132,3 +132,29 @@ func TestForeign(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesOfFiles holds that a secret in a file's name goes no further than the
+// file, and that two such files stay two.
+func TestNamesOfFiles(t *testing.T) {
+	dir := t.TempDir()
+	const secret = "ghp_FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE01"
+	line := `{"start_time":"2026-03-01T10:00:00.000Z","method":"GET","path":"/a","authority":"a.example","response_code":200}` + "\n"
+	var files []string
+	for _, last := range []string{"", "x"} {
+		file := filepath.Join(dir, secret+last+".log")
+		if err := os.WriteFile(file, []byte(line), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	m, report, err := readFiles(t, Config{}, files...)
+	if err != nil || len(m.calls) != 2 {
+		t.Fatalf("%d calls, %v", len(m.calls), err)
+	}
+	if all := jsonOf(t, m.calls) + jsonOf(t, report); strings.Contains(all, secret[4:]) {
+		t.Error("the name of the file is in what was handed on:", all)
+	}
+	if m.calls[0].Source.Name == m.calls[1].Source.Name {
+		t.Error("two files have become one")
+	}
+}

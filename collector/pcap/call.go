@@ -121,7 +121,7 @@ func (b *builder) identify(d *head, c *schema.Call, truncated bool) {
 	*ev = identify.Evidence{
 		Authorization: redact.NewSecret(d.authorization),
 		APIKey:        redact.NewSecret(d.apiKey),
-		SessionCookie: redact.NewSecret(sessionCookie(d.cookie)),
+		SessionCookie: redact.NewSecret(identify.SessionCookie(d.cookie)),
 		XFCC:          d.xfcc,
 		Complete:      !truncated,
 	}
@@ -317,47 +317,4 @@ func hexID(value []byte) string {
 		}
 	}
 	return strings.ToLower(string(value))
-}
-
-// sessionCookie returns the value of the cookie that looks most like the one
-// that authenticates a session, or nil: names that say session come before
-// those that say token.
-func sessionCookie(header []byte) []byte {
-	var best []byte
-	rank := 0
-	for pair := range bytes.SplitSeq(header, []byte{';'}) {
-		name, value, ok := bytes.Cut(bytes.Trim(pair, " \t"), []byte{'='})
-		if !ok || len(value) == 0 || len(name) > 64 {
-			continue
-		}
-		if r := cookieRank(name); r > rank {
-			best, rank = bytes.Trim(value, `"`), r
-		}
-	}
-	return best
-}
-
-func cookieRank(name []byte) int {
-	var buf [64]byte
-	lower := buf[:0]
-	for _, c := range name {
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		lower = append(lower, c)
-	}
-	has := func(s string) bool { return bytes.Contains(lower, []byte(s)) }
-	switch {
-	case has("csrf") || has("xsrf"):
-		return 0
-	case has("sess"):
-		return 4
-	case bytes.HasSuffix(lower, []byte("sid")):
-		return 3
-	case has("token") || has("jwt"):
-		return 2
-	case has("auth"):
-		return 1
-	}
-	return 0
 }

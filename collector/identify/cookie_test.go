@@ -1,0 +1,17 @@
+package identify
+
+import "testing"
+
+// TestCookieOf picks the session of a header, and takes a bare value as it is:
+// whoever changes the colours keeps the session.
+func TestCookieOf(t *testing.T) {
+	for field, want := range map[string]string{
+		"": "", "session=FAKE1; theme=dark": "FAKE1", "theme=light; session=FAKE1; _ga=GA1.2.3": "FAKE1", "theme=light": "",
+		"JSESSIONID=FAKE2.node1": "FAKE2.node1", "csrftoken=x": "", "FAKE3": "FAKE3", "RkFLRTQ=": "RkFLRTQ=", "RkFLRQ==": "RkFLRQ==",
+		"theme=dark; auth_token=FAKE5": "FAKE5", "sid=\"FAKE6\"": "FAKE6",
+	} {
+		if got := string(CookieOf([]byte(field))); got != want {
+			t.Errorf("CookieOf(%q) = %q, want %q", field, got, want)
+		}
+	}
+}
