@@ -134,10 +134,14 @@ func isProduction(environment string) bool {
 }
 
 // ClassByName tells from an operation's name what it does, for severities only:
-// by HTTP method, or by the verb that the name begins with. It never tells more
-// than read, write, delete, or (for Kubernetes secrets) secret.
+// by HTTP method, or by the verb that the name begins with. It tells more than
+// read, write or delete only of what gives rights or secrets away in Kubernetes
+// and AWS, where the name leaves no doubt.
 func ClassByName(operation string) schema.Class {
 	verb, rest, _ := strings.Cut(operation, " ")
+	if class := classOfRight(verb, rest); class != schema.ClassUnstated {
+		return class
+	}
 	switch verb {
 	case "GET", "HEAD", "OPTIONS", "TRACE":
 		return schema.ClassRead
@@ -146,9 +150,6 @@ func ClassByName(operation string) schema.Class {
 	case "DELETE":
 		return schema.ClassDelete
 	case "get", "list", "watch":
-		if rest == "secrets" {
-			return schema.ClassSecret
-		}
 		return schema.ClassRead
 	case "create", "update", "patch":
 		return schema.ClassWrite
@@ -175,4 +176,54 @@ func ClassByName(operation string) schema.Class {
 		}
 	}
 	return schema.ClassUnstated
+}
+
+// classOfRight knows the operations whose names say that rights, credentials or
+// secrets change hands; unstated for all others.
+func classOfRight(verb, object string) schema.Class {
+	reads := verb == "get" || verb == "list" || verb == "watch"
+	switch object {
+	case "":
+		service, action, _ := strings.Cut(verb, ":")
+		action = strings.ToLower(action)
+		switch strings.ToLower(service) {
+		case "iam":
+			if action != "" && !readsByName(action) {
+				return schema.ClassAdmin
+			}
+		case "sts":
+			if strings.HasPrefix(action, "assumerole") || action == "getsessiontoken" || action == "getfederationtoken" {
+				return schema.ClassMint
+			}
+		case "secretsmanager":
+			if action == "getsecretvalue" || action == "batchgetsecretvalue" {
+				return schema.ClassSecret
+			}
+		}
+	case "secrets":
+		if reads {
+			return schema.ClassSecret
+		}
+	case "serviceaccounts/token":
+		if verb == "create" {
+			return schema.ClassMint
+		}
+	case "roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io",
+		"clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io":
+		if !reads && verb == strings.ToLower(verb) {
+			return schema.ClassAdmin
+		}
+	}
+	return schema.ClassUnstated
+}
+
+// readsByName reports whether an IAM action of IAM itself, in lower case, only
+// reads.
+func readsByName(action string) bool {
+	for _, p := range []string{"get", "list", "simulate", "generate"} {
+		if strings.HasPrefix(action, p) {
+			return true
+		}
+	}
+	return false
 }
