@@ -38,7 +38,7 @@ engine:
 	$(Q)if [[ $$SCOPEDRIFT_LIBCHDB == $(CURDIR)/bin/libchdb.so ]]; then pipeline/engine/fetch-libchdb.sh .cache bin/libchdb.so; fi
 
 test: build lint generate-check ## check everything, then run every test against the real engine
-	$(Q)$(GO) test -json -timeout 20m $(TESTFLAGS) $(PACKAGES) | $(GO) run ./.ci/report
+	$(Q)$(GO) test -json -timeout 40m $(TESTFLAGS) $(PACKAGES) | $(GO) run ./.ci/report
 
 lint: format-check ## check format, vet and staticcheck
 	$(Q)$(GO) vet $(PACKAGES) ./.ci/report
