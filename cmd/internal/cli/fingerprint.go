@@ -69,7 +69,7 @@ func (a *app) fingerprint(as string) error {
 	case "authorization":
 		evidence.Authorization = redact.NewSecret(secret)
 	case "session_cookie":
-		evidence.SessionCookie = redact.NewSecret(secret)
+		evidence.SessionCookie = redact.NewSecret(identify.CookieOf(secret)) // a whole header is fine, too
 	default:
 		evidence.APIKey = redact.NewSecret(secret)
 	}
