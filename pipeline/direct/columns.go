@@ -1,90 +1,222 @@
 package direct
 
 import (
-	"encoding/binary"
-	"hash/fnv"
+	"bytes"
+	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
-	"unsafe"
 
+	"github.com/ClickHouse/ch-go/proto"
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/table"
 )
 
 // callColumn says how one column of the calls table is filled.
 type callColumn struct {
 	name string
-	// wire is the type sent over HTTP; the server converts it to the table's.
-	wire   string
-	append func(w *writer, to driver.BatchColumn, b *block) error
+	// kind is the column's type, as the table has it.
+	kind string
+	// gather makes what gathers the values, where the driver's column does not.
+	gather func() gatherer
+	add    func(s *columnSet, i int, calls []schema.Call) error
 }
 
-// scratch are the buffers in which columns are gathered.
-type scratch struct {
-	strings []string
-	bytes   []uint8
-	shorts  []uint16
-	longs   []uint64
-	times   []time.Time
-	addrs   []netip.Addr
+// gatherer gathers the values of a column, and writes them as ClickHouse's
+// Native format has them.
+type gatherer interface {
+	encode(to []byte) []byte
+	reset()
+}
+
+// columnSet is the rows of a block in the making, column by column.
+type columnSet struct {
+	rows int
+	// bytes is about how many bytes of text the rows hold.
+	bytes   int
+	columns []column.Interface
+	// gathered are the values of columns that have a gatherer of their own,
+	// nil at the places of others.
+	gathered []gatherer
+	keys     *keyCache
+	encoded  []byte
+	// scratch are the buffers in which a column's values are gathered.
+	scratch struct {
+		strings []string
+		bytes   []uint8
+		shorts  []uint16
+		longs   []uint64
+		times   []time.Time
+		addrs   []proto.IPv6
+	}
+}
+
+func newColumnSet(keys *keyCache) (*columnSet, error) {
+	s := &columnSet{keys: keys, gathered: make([]gatherer, len(callColumns))}
+	for i, c := range callColumns {
+		one, err := column.Type(c.kind).Column(c.name, &column.ServerContext{Timezone: time.UTC})
+		if err != nil {
+			return nil, fmt.Errorf("make column %s: %w", c.name, err)
+		}
+		s.columns = append(s.columns, one)
+		if c.gather != nil {
+			s.gathered[i] = c.gather()
+			s.gathered[i].reset()
+		}
+	}
+	return s, nil
+}
+
+// stretch is how many calls are gathered at a time: they stay in the cache while
+// one column after the other passes over them.
+const stretch = 128
+
+// add appends calls.
+func (s *columnSet) add(calls []schema.Call) error {
+	for some := range slices.Chunk(calls, stretch) {
+		for i := range callColumns {
+			if err := callColumns[i].add(s, i, some); err != nil {
+				return fmt.Errorf("column %s (number %d): %w", callColumns[i].name, i, err)
+			}
+		}
+	}
+	s.rows += len(calls)
+	return nil
+}
+
+// seal moves what was gathered beside the columns into them.
+//
+// The driver makes columns of low cardinality value by value, through maps of
+// interfaces, and those of fixed size value by value, through strings. It also
+// reads them as they stand in an answer, so they are given to it in that form.
+func (s *columnSet) seal() error {
+	s.encoded = s.encoded[:0]
+	for _, g := range s.gathered {
+		if g != nil {
+			s.encoded = g.encode(s.encoded)
+		}
+	}
+	r := proto.NewReader(bytes.NewReader(s.encoded))
+	for i, g := range s.gathered {
+		if g == nil {
+			continue
+		}
+		if err := s.columns[i].Decode(r, s.rows); err != nil {
+			return fmt.Errorf("column %s (number %d): %w", callColumns[i].name, i, err)
+		}
+	}
+	return nil
+}
+
+// lend puts the columns into a batch, without a copy of what they hold. The
+// batch must be sent before reset.
+func (s *columnSet) lend(batch driver.Batch) error {
+	columns := batch.Columns()
+	if len(columns) != len(s.columns) {
+		return fmt.Errorf("the table takes %d columns, and %d are given", len(columns), len(s.columns))
+	}
+	for i, from := range s.columns {
+		to, from := reflect.ValueOf(columns[i]), reflect.ValueOf(from)
+		if to.Type() != from.Type() || columns[i].Type() != s.columns[i].Type() {
+			return fmt.Errorf("the table's column %s is %s, and %s is given", callColumns[i].name, columns[i].Type(), s.columns[i].Type())
+		}
+		to.Elem().Set(from.Elem())
+	}
+	return nil
+}
+
+// reset forgets all rows and keeps the memory.
+func (s *columnSet) reset() {
+	s.rows, s.bytes = 0, 0
+	for i, c := range s.columns {
+		c.Reset()
+		if g := s.gathered[i]; g != nil {
+			g.reset()
+		}
+	}
 }
 
 // gather collects one value a call into buf and returns it.
-func gather[T any](buf *[]T, b *block, get func(*schema.Call) T) []T {
-	out := slices.Grow((*buf)[:0], b.rows)
-	for _, calls := range b.calls {
-		for i := range calls {
-			out = append(out, get(&calls[i]))
-		}
+func gather[T any](buf *[]T, calls []schema.Call, get func(*schema.Call) T) []T {
+	out := slices.Grow((*buf)[:0], len(calls))
+	for i := range calls {
+		out = append(out, get(&calls[i]))
 	}
 	*buf = out
 	return out
 }
 
+// put appends values to the column.
+func (s *columnSet) put(i int, values any) error {
+	_, err := s.columns[i].Append(values)
+	return err
+}
+
 func text(name string, get func(*schema.Call) string) callColumn {
-	return callColumn{name, "String", func(w *writer, to driver.BatchColumn, b *block) error {
-		return to.Append(gather(&w.scratch.strings, b, get))
+	return callColumn{name, "String", nil, func(s *columnSet, i int, calls []schema.Call) error {
+		values := gather(&s.scratch.strings, calls, get)
+		for _, value := range values {
+			s.bytes += len(value)
+		}
+		return s.put(i, values)
 	}}
 }
 
-func small(name string, get func(*schema.Call) uint8) callColumn {
-	return callColumn{name, "UInt8", func(w *writer, to driver.BatchColumn, b *block) error {
-		return to.Append(gather(&w.scratch.bytes, b, get))
-	}}
-}
-
-func long(name string, get func(*schema.Call) uint64) callColumn {
-	return callColumn{name, "UInt64", func(w *writer, to driver.BatchColumn, b *block) error {
-		return to.Append(gather(&w.scratch.longs, b, get))
-	}}
-}
-
-func address(name string, get func(*schema.Call) netip.Addr) callColumn {
-	return callColumn{name, "IPv6", func(w *writer, to driver.BatchColumn, b *block) error {
-		return to.Append(gather(&w.scratch.addrs, b, func(c *schema.Call) netip.Addr {
-			if addr := get(c); addr.IsValid() {
-				return netip.AddrFrom16(addr.As16())
-			}
-			return netip.IPv6Unspecified()
-		}))
+// low is a text of low cardinality.
+func low(name string, get func(*schema.Call) string) callColumn {
+	return callColumn{name, "LowCardinality(String)", newDictionary, func(s *columnSet, i int, calls []schema.Call) error {
+		s.gathered[i].(*dictionary).texts(calls, get)
+		return nil
 	}}
 }
 
 func list(name string, get func(*schema.Call) []string) callColumn {
-	return callColumn{name, "Array(String)", func(_ *writer, to driver.BatchColumn, b *block) error {
-		var none any = []string{}
-		for _, calls := range b.calls {
-			for i := range calls {
-				value := none
-				if l := get(&calls[i]); len(l) > 0 {
-					value = l
-				}
-				if err := to.AppendRow(value); err != nil {
-					return err
-				}
+	return callColumn{name, "Array(LowCardinality(String))", newDictionary, func(s *columnSet, i int, calls []schema.Call) error {
+		s.gathered[i].(*dictionary).names(calls, get)
+		return nil
+	}}
+}
+
+func small(name string, get func(*schema.Call) uint8) callColumn {
+	return callColumn{name, "UInt8", nil, func(s *columnSet, i int, calls []schema.Call) error {
+		return s.put(i, gather(&s.scratch.bytes, calls, get))
+	}}
+}
+
+func long(name string, get func(*schema.Call) uint64) callColumn {
+	return callColumn{name, "UInt64", nil, func(s *columnSet, i int, calls []schema.Call) error {
+		return s.put(i, gather(&s.scratch.longs, calls, get))
+	}}
+}
+
+func address(name string, get func(*schema.Call) netip.Addr) callColumn {
+	return callColumn{name, "IPv6", nil, func(s *columnSet, i int, calls []schema.Call) error {
+		return s.put(i, gather(&s.scratch.addrs, calls, func(c *schema.Call) proto.IPv6 {
+			if addr := get(c); addr.IsValid() {
+				return proto.IPv6(addr.As16())
 			}
+			return proto.IPv6{}
+		}))
+	}}
+}
+
+// fixedBytes are values of a fixed size, one behind the other.
+type fixedBytes []byte
+
+func (f *fixedBytes) encode(to []byte) []byte { return append(to, *f...) }
+func (f *fixedBytes) reset()                  { *f = (*f)[:0] }
+
+// fixed is a column of values of size bytes, which get appends.
+func fixed(name string, size int, get func(s *columnSet, to []byte, c *schema.Call) []byte) callColumn {
+	return callColumn{name, fmt.Sprintf("FixedString(%d)", size), func() gatherer { return new(fixedBytes) }, func(s *columnSet, i int, calls []schema.Call) error {
+		f := s.gathered[i].(*fixedBytes)
+		for k := range calls {
+			*f = get(s, *f, &calls[k])
 		}
 		return nil
 	}}
@@ -93,61 +225,55 @@ func list(name string, get func(*schema.Call) []string) callColumn {
 // callColumns are the columns in the order of table.CallColumns; a test holds
 // them to it.
 var callColumns = []callColumn{
-	{"time", "DateTime64(6, 'UTC')", func(w *writer, to driver.BatchColumn, b *block) error {
-		return to.Append(gather(&w.scratch.times, b, func(c *schema.Call) time.Time { return c.Time }))
+	{"time", "DateTime64(6, 'UTC')", nil, func(s *columnSet, i int, calls []schema.Call) error {
+		return s.put(i, gather(&s.scratch.times, calls, func(c *schema.Call) time.Time { return c.Time }))
 	}},
-	{"id", "FixedString(16)", func(w *writer, to driver.BatchColumn, b *block) error {
-		buf := make([]byte, 0, 16*b.rows)
-		for _, calls := range b.calls {
-			for i := range calls {
-				buf = append(buf, calls[i].ID[:]...)
-			}
-		}
-		return w.appendFixed(to, buf, 16)
-	}},
-	text("source_type", func(c *schema.Call) string { return c.Source.Type }),
-	text("source_name", func(c *schema.Call) string { return c.Source.Name }),
+	fixed("id", 16, func(_ *columnSet, to []byte, c *schema.Call) []byte { return append(to, c.ID[:]...) }),
+	low("source_type", func(c *schema.Call) string { return c.Source.Type }),
+	low("source_name", func(c *schema.Call) string { return c.Source.Name }),
 	small("reporter", func(c *schema.Call) uint8 { return uint8(c.Reporter) }),
-	{"credential", "FixedString(16)", func(w *writer, to driver.BatchColumn, _ *block) error {
-		return w.appendFixed(to, w.keys.principals, 16)
-	}},
+	fixed("credential", 16, func(s *columnSet, to []byte, c *schema.Call) []byte {
+		hash := s.keys.principal(&c.Credential)
+		return append(to, hash[:]...)
+	}),
 	small("credential_kind", func(c *schema.Call) uint8 { return uint8(c.Credential.Kind) }),
 	text("credential_id", func(c *schema.Call) string { return c.Credential.ID }),
-	text("credential_issuer", func(c *schema.Call) string { return c.Credential.Issuer }),
+	low("credential_issuer", func(c *schema.Call) string { return c.Credential.Issuer }),
 	text("credential_subject", func(c *schema.Call) string { return c.Credential.Subject }),
-	text("credential_client", func(c *schema.Call) string { return c.Credential.Client }),
+	low("credential_client", func(c *schema.Call) string { return c.Credential.Client }),
 	text("credential_instance", func(c *schema.Call) string { return c.Credential.Instance }),
 	text("session", func(c *schema.Call) string { return c.Credential.Session }),
 	list("groups", func(c *schema.Call) []string { return c.Credential.Groups }),
 	small("verified", func(c *schema.Call) uint8 { return bit(c.Credential.Verified) }),
-	{"presented", "FixedString(8)", func(w *writer, to driver.BatchColumn, _ *block) error {
-		return w.appendFixed(to, w.keys.presented, 8)
-	}},
+	fixed("presented", 8, func(s *columnSet, to []byte, c *schema.Call) []byte {
+		hash := s.keys.presented(c)
+		return append(to, hash[:]...)
+	}),
 	list("scopes", func(c *schema.Call) []string { return c.Scopes }),
 	small("scopes_known", func(c *schema.Call) uint8 { return bit(c.Scopes != nil) }),
 	list("permissions_used", func(c *schema.Call) []string { return c.PermissionsUsed }),
 	small("decision", func(c *schema.Call) uint8 { return uint8(c.Decision) }),
-	text("policy", func(c *schema.Call) string { return c.Policy }),
-	text("service", func(c *schema.Call) string { return c.Service }),
-	text("operation", func(c *schema.Call) string { return c.Operation }),
+	low("policy", func(c *schema.Call) string { return c.Policy }),
+	low("service", func(c *schema.Call) string { return c.Service }),
+	low("operation", func(c *schema.Call) string { return c.Operation }),
 	small("route_source", func(c *schema.Call) uint8 { return uint8(c.RouteSource) }),
-	text("method", func(c *schema.Call) string { return c.Method }),
-	text("host", func(c *schema.Call) string { return c.Host }),
+	low("method", func(c *schema.Call) string { return c.Method }),
+	low("host", func(c *schema.Call) string { return c.Host }),
 	text("path", func(c *schema.Call) string { return c.Path }),
 	list("query_keys", func(c *schema.Call) []string { return c.QueryKeys }),
 	text("resource", func(c *schema.Call) string { return c.Resource }),
-	{"status", "UInt16", func(w *writer, to driver.BatchColumn, b *block) error {
-		return to.Append(gather(&w.scratch.shorts, b, func(c *schema.Call) uint16 { return c.Status }))
+	{"status", "UInt16", nil, func(s *columnSet, i int, calls []schema.Call) error {
+		return s.put(i, gather(&s.scratch.shorts, calls, func(c *schema.Call) uint16 { return c.Status }))
 	}},
 	long("request_bytes", func(c *schema.Call) uint64 { return c.RequestBytes }),
 	long("response_bytes", func(c *schema.Call) uint64 { return c.ResponseBytes }),
 	long("duration_us", func(c *schema.Call) uint64 { return c.DurationUS }),
 	address("client_address", func(c *schema.Call) netip.Addr { return c.ClientAddress }),
 	address("peer_address", func(c *schema.Call) netip.Addr { return c.PeerAddress }),
-	text("workload", func(c *schema.Call) string { return c.Workload }),
-	text("user_agent", func(c *schema.Call) string { return c.UserAgent }),
-	text("tenant", func(c *schema.Call) string { return c.Tenant }),
-	text("environment", func(c *schema.Call) string { return c.Environment }),
+	low("workload", func(c *schema.Call) string { return c.Workload }),
+	low("user_agent", func(c *schema.Call) string { return c.UserAgent }),
+	low("tenant", func(c *schema.Call) string { return c.Tenant }),
+	low("environment", func(c *schema.Call) string { return c.Environment }),
 	text("request_id", func(c *schema.Call) string { return c.RequestID }),
 	text("trace_id", func(c *schema.Call) string { return c.TraceID }),
 	list("actor_chain", func(c *schema.Call) []string { return c.ActorChain }),
@@ -155,88 +281,21 @@ var callColumns = []callColumn{
 	small("quality", func(c *schema.Call) uint8 { return uint8(c.Quality) }),
 }
 
-// appendFixed appends concatenated values of size bytes each. The driver takes
-// strings without copying them; these live as long as the append.
-func (w *writer) appendFixed(to driver.BatchColumn, values []byte, size int) error {
-	out := w.scratch.strings[:0]
-	for i := 0; i < len(values); i += size {
-		out = append(out, unsafe.String(&values[i], size))
-	}
-	w.scratch.strings = out
-	return to.Append(out)
-}
-
-// keyCache computes the two hashes that use is folded by. Most calls repeat
-// their predecessors' credential, so each distinct one is hashed once.
-type keyCache struct {
-	principals []byte
-	presented  []byte
-
-	byPrincipal map[schema.Principal]schema.PrincipalHash
-	byLists     map[listKey]schema.PresentedHash
-	// alive keeps the lists that byLists knows by address.
-	alive []schema.Call
-}
-
-// listKey knows a pair of lists by where they lie in memory: collectors intern
-// them.
-type listKey struct {
-	scopes, groups *string
-	ns, ng         int
-	known          bool
-}
-
-// maxKeys bounds both caches; at the bound they start anew.
-const maxKeys = 1 << 16
-
-// block computes the keys of all calls of a block.
-func (k *keyCache) block(b *block) {
-	if k.byPrincipal == nil || len(k.byPrincipal) > maxKeys || len(k.byLists) > maxKeys {
-		k.byPrincipal = map[schema.Principal]schema.PrincipalHash{}
-		k.byLists = map[listKey]schema.PresentedHash{}
-		k.alive = nil
-	}
-	k.principals = slices.Grow(k.principals[:0], 16*b.rows)
-	k.presented = slices.Grow(k.presented[:0], 8*b.rows)
-	for _, calls := range b.calls {
-		for i := range calls {
-			c := &calls[i]
-			p := c.Credential.Principal()
-			hash, ok := k.byPrincipal[p]
-			if !ok {
-				hash = p.Hash()
-				k.byPrincipal[p] = hash
-			}
-			k.principals = append(k.principals, hash[:]...)
-			key := listKey{unsafe.SliceData(c.Scopes), unsafe.SliceData(c.Credential.Groups), len(c.Scopes), len(c.Credential.Groups), c.Scopes != nil}
-			presented, ok := k.byLists[key]
-			if !ok {
-				presented = presentedHash(c.Scopes, c.Credential.Groups)
-				k.byLists[key] = presented
-				k.alive = append(k.alive, schema.Call{Scopes: c.Scopes, Credential: schema.Credential{Groups: c.Credential.Groups}})
-			}
-			k.presented = append(k.presented, presented[:]...)
+var insertCalls = func() string {
+	q := "INSERT INTO " + table.Calls + " ("
+	for i, c := range callColumns {
+		if i > 0 {
+			q += ", "
 		}
+		q += c.name
 	}
-}
+	return q + ")"
+}()
 
-// presentedHash identifies presented scopes and groups, whatever their order.
-func presentedHash(scopes, groups []string) (hash schema.PresentedHash) {
-	h := fnv.New128a()
-	write := func(kind byte, names []string) {
-		names = slices.Clone(names)
-		slices.Sort(names)
-		for _, name := range slices.Compact(names) {
-			h.Write([]byte{kind})
-			h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(name))))
-			h.Write([]byte(name))
-		}
+var callColumnTypes = func() []clickhouse.ColumnNameAndType {
+	var types []clickhouse.ColumnNameAndType
+	for _, c := range callColumns {
+		types = append(types, clickhouse.ColumnNameAndType{Name: c.name, Type: c.kind})
 	}
-	if scopes != nil {
-		h.Write([]byte{'p'})
-	}
-	write('s', scopes)
-	write('g', groups)
-	copy(hash[:], h.Sum(nil))
-	return hash
-}
+	return types
+}()

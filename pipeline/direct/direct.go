@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -75,19 +76,28 @@ type Stats struct {
 }
 
 // Pipeline is a sink for the collectors. Use it from one goroutine.
+//
+// Three goroutines share the work, so that reading, building and inserting
+// overlap: Put, in the caller's, drops repeats and enriches; build makes
+// columns; drain inserts them. What lies between them is bounded.
 type Pipeline struct {
-	cfg     Config
-	enrich  *enricher
-	ids     idMemory
-	stats   Stats
-	pending block
-	seq     int
-	work    chan block
+	cfg    Config
+	enrich *enricher
+	ids    idMemory
+	stats  Stats
+	parts  chan part
 	// broken is closed when a block could not be written; failed then says
-	// why, and the writer drops what still comes. ended is closed when the
-	// writer has returned.
+	// why, and what still comes is dropped. ended is closed when everything
+	// has been written or dropped.
 	broken, ended chan struct{}
+	failing       sync.Once
 	failed        error
+}
+
+// part is what is left of a batch.
+type part struct {
+	calls []schema.Call
+	ledgerRange
 }
 
 // New returns a pipeline that has done nothing yet.
@@ -125,27 +135,84 @@ func (p *Pipeline) Open(ctx context.Context) error {
 			return err
 		}
 	}
-	// One block waits while one is written: enough to overlap reading with
-	// writing, and a bound on memory.
-	p.work = make(chan block, 1)
+	blocks, free := make(chan *block), make(chan *columnSet, blockSets)
+	for keys := new(keyCache); len(free) < blockSets; {
+		set, err := newColumnSet(keys)
+		if err != nil {
+			return err
+		}
+		free <- set
+	}
+	p.parts = make(chan part, waitingParts)
 	p.broken, p.ended = make(chan struct{}), make(chan struct{})
 	w := &writer{conn: p.cfg.Conn, run: p.cfg.Run, now: p.cfg.Now, stored: p.cfg.Stored}
-	go p.drain(ctx, w, p.work)
+	go p.build(p.parts, blocks, free)
+	go p.drain(ctx, w, blocks, free)
 	return nil
 }
 
-// drain writes blocks until there are no more, or one could not be written.
-func (p *Pipeline) drain(ctx context.Context, w *writer, work <-chan block) {
-	defer close(p.ended)
-	for b := range work {
-		if p.failed != nil {
-			continue
-		}
-		if err := w.write(ctx, &b); err != nil {
-			p.failed = err
-			close(p.broken)
+// Bounds on what is under way: the batches that wait to become columns, and the
+// blocks, of which one is being built while the other is inserted.
+const (
+	waitingParts = 4
+	blockSets    = 2
+)
+
+// build makes blocks of parts until there are no more, or one could not be
+// written. Only it uses the cache of keys that the sets share.
+func (p *Pipeline) build(parts <-chan part, blocks chan<- *block, free <-chan *columnSet) {
+	defer close(blocks)
+	var b *block
+	seq := 0
+	flush := func() {
+		if b != nil {
+			blocks <- b
+			b = nil
 		}
 	}
+	for one := range parts {
+		if b == nil {
+			seq++
+			b = &block{token: fmt.Sprintf("%s-%d", p.cfg.Run, seq), set: <-free}
+		}
+		b.account(one.ledgerRange)
+		if err := b.set.add(one.calls); err != nil {
+			p.fail(err)
+		}
+		if p.cfg.Stored != nil {
+			b.calls = append(b.calls, one.calls)
+		}
+		if b.set.rows >= p.cfg.BlockRows || b.set.bytes >= maxBlockBytes || len(b.ranges) >= maxRanges {
+			flush()
+		}
+	}
+	flush()
+}
+
+// drain writes blocks until there are no more. After one that could not be
+// written it drops them.
+func (p *Pipeline) drain(ctx context.Context, w *writer, blocks <-chan *block, free chan<- *columnSet) {
+	defer close(p.ended)
+	for b := range blocks {
+		select {
+		case <-p.broken:
+		default:
+			if err := w.write(ctx, b); err != nil {
+				p.fail(err)
+			}
+		}
+		b.set.reset()
+		free <- b.set
+	}
+}
+
+// fail makes the pipeline drop whatever is not written yet. The first reason
+// counts.
+func (p *Pipeline) fail(err error) {
+	p.failing.Do(func() {
+		p.failed = err
+		close(p.broken)
+	})
 }
 
 // errNotOpen is a programming error.
@@ -154,7 +221,7 @@ var errNotOpen = errors.New("the pipeline is not open: call Open before Put")
 // Put takes a batch; see the contract of collector.Sink. An earlier block that
 // could not be written is reported by the next Put, or by Close.
 func (p *Pipeline) Put(ctx context.Context, batch *schema.Batch) error {
-	if p.work == nil {
+	if p.parts == nil {
 		return errNotOpen
 	}
 	select {
@@ -162,19 +229,26 @@ func (p *Pipeline) Put(ctx context.Context, batch *schema.Batch) error {
 		return p.failed
 	default:
 	}
-	kept, r := p.take(batch)
-	p.pending.add(kept, r)
-	if p.pending.rows < p.cfg.BlockRows && len(p.pending.ranges) < maxRanges {
+	select {
+	case p.parts <- p.take(batch):
 		return nil
+	case <-p.broken:
+		return p.failed
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return p.flush(ctx)
 }
 
-// maxRanges bounds the ledger rows of one block, for inputs of many tiny files.
-const maxRanges = 4096
+// Bounds on a block beside its rows.
+const (
+	// maxRanges bounds its ledger rows, for inputs of many tiny files.
+	maxRanges = 4096
+	// maxBlockBytes bounds its texts, for logs of long lines.
+	maxBlockBytes = 32 << 20
+)
 
 // take drops what is repeated or outside the window, and enriches the rest.
-func (p *Pipeline) take(batch *schema.Batch) ([]schema.Call, ledgerRange) {
+func (p *Pipeline) take(batch *schema.Batch) part {
 	r := ledgerRange{input: batch.Input, first: batch.FirstUnit, next: batch.NextUnit, skipped: batch.Skipped, done: batch.Done}
 	for reason, n := range batch.Skipped {
 		p.stats.Skipped[reason] += n
@@ -196,7 +270,11 @@ func (p *Pipeline) take(batch *schema.Batch) ([]schema.Call, ledgerRange) {
 			p.stats.Unmapped++
 		}
 		r.see(call.Time)
-		kept = append(kept, *call)
+		if len(kept) == i {
+			kept = kept[:i+1] // it stands in its place already
+		} else {
+			kept = append(kept, *call)
+		}
 	}
 	r.calls = uint64(len(kept))
 	p.stats.Calls += r.calls
@@ -209,41 +287,24 @@ func (p *Pipeline) take(batch *schema.Batch) ([]schema.Call, ledgerRange) {
 			p.stats.Last = r.lastTime
 		}
 	}
-	return kept, r
+	return part{kept, r}
 }
 
-// flush hands the pending block to the writer.
-func (p *Pipeline) flush(ctx context.Context) error {
-	if len(p.pending.ranges) == 0 {
-		return nil
-	}
-	b := p.pending
-	p.pending = block{}
-	p.seq++
-	b.token = fmt.Sprintf("%s-%d", p.cfg.Run, p.seq)
-	select {
-	case p.work <- b:
-		return nil
-	case <-p.broken:
-		return p.failed
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Close writes what is pending, waits for the writer and returns the counts.
+// Close writes what is pending, as long as ctx lives, and returns the counts.
 // The counts are true even if it fails, except that the calls of blocks that
 // were not written are in them.
 func (p *Pipeline) Close(ctx context.Context) (Stats, error) {
-	if p.work == nil {
+	if p.parts == nil {
 		return p.stats, nil
 	}
-	err := p.flush(ctx)
-	close(p.work)
-	p.work = nil
-	<-p.ended
-	if p.failed != nil {
-		err = p.failed
+	close(p.parts)
+	p.parts = nil
+	select {
+	case <-p.ended:
+	case <-ctx.Done():
+		// What is being inserted still is; the rest is not.
+		p.fail(ctx.Err())
+		<-p.ended
 	}
-	return p.stats, err
+	return p.stats, p.failed
 }

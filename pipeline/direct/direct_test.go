@@ -1,6 +1,7 @@
 package direct
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/scopedrift/scopedrift/schema"
@@ -71,12 +72,37 @@ func TestIDMemory(t *testing.T) {
 	}
 	for n := range 1000 {
 		m.add(id(n))
-		if held := len(m.now) + len(m.past); held > 102 {
-			t.Fatalf("the memory holds %d ids, its limit is 100", held)
+		if m.held() > 150 {
+			t.Fatalf("the memory holds %d ids, and its limit is 100", m.held())
+		}
+		for back := range min(50, n) {
+			if m.add(id(n - back)) {
+				t.Fatalf("id %d was forgotten, and only %d came after it", n-back, back)
+			}
 		}
 	}
 	if !m.forgot {
 		t.Error("the memory forgot ids and does not say so")
+	}
+}
+
+// TestIDSet compares with a map, with ids that are nothing like hashes.
+func TestIDSet(t *testing.T) {
+	var s idSet
+	known := map[schema.CallID]bool{}
+	random := rand.New(rand.NewPCG(7, 8))
+	for range 200_000 {
+		var id schema.CallID
+		id[random.IntN(16)] = byte(random.IntN(256))
+		id[random.IntN(16)] = byte(random.IntN(256))
+		id[15] = byte(random.IntN(8))
+		if s.has(id) != known[id] || s.add(id) == known[id] || !s.has(id) {
+			t.Fatalf("%v: a map says %v", id, known[id])
+		}
+		known[id] = true
+	}
+	if s.size != len(known) {
+		t.Errorf("it says it has %d ids, and has %d", s.size, len(known))
 	}
 }
 

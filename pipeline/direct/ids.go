@@ -2,7 +2,9 @@ package direct
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
@@ -11,34 +13,37 @@ import (
 )
 
 // idMemory remembers call ids. It is exact until limit ids are held; then it
-// keeps the latest half-limit or more, and says that it forgot.
+// keeps the latest half-limit or more, and says that it forgot. It holds at most
+// one and a half limits.
 type idMemory struct {
 	limit     int
-	now, past map[schema.CallID]struct{}
+	now, past idSet
 	forgot    bool
 }
 
-func newIDMemory(limit int) idMemory {
-	return idMemory{limit: limit, now: map[schema.CallID]struct{}{}}
-}
+func newIDMemory(limit int) idMemory { return idMemory{limit: limit} }
+
+// held is how many ids are remembered.
+func (m *idMemory) held() int { return m.now.size + m.past.size }
 
 // add remembers id and reports whether it was new.
 func (m *idMemory) add(id schema.CallID) bool {
-	if _, ok := m.past[id]; ok {
+	if m.past.size > 0 && m.past.has(id) {
 		return false
 	}
-	before := len(m.now)
-	m.now[id] = struct{}{}
-	if len(m.now) == before {
-		return false
+	full := m.limit
+	if m.past.size > 0 {
+		full = (m.limit + 1) / 2
 	}
-	if len(m.now)+len(m.past) > m.limit {
-		// Two generations: dropping the older one costs nothing a call, and
-		// what is dropped is the oldest half.
-		m.forgot = m.forgot || len(m.past) > 0
-		m.past, m.now = m.now, map[schema.CallID]struct{}{}
+	if m.now.size >= full {
+		if m.now.has(id) {
+			return false
+		}
+		// Two generations: dropping the older one costs nothing a call.
+		m.forgot = m.forgot || m.past.size > 0
+		m.past, m.now = m.now, idSet{}
 	}
-	return true
+	return m.now.add(id)
 }
 
 // load remembers the ids that the store holds, the latest first in line to
@@ -57,4 +62,94 @@ func (m *idMemory) load(ctx context.Context, conn driver.Conn) error {
 		m.add(schema.CallID([]byte(id)))
 	}
 	return rows.Err()
+}
+
+// idSet is a set of ids in about 22 bytes each: open addressing in shards, of
+// which one grows at a time, by a half, so that growing needs hardly any room.
+// The zero value is empty.
+type idSet struct {
+	size   int
+	shards [idShards]idShard
+	// zero says that the set has the id of zeros, which marks a free place.
+	zero bool
+}
+
+const idShards = 256
+
+type idShard struct {
+	places []schema.CallID
+	used   int
+}
+
+// hash spreads an id. Ids are hashes already, as a rule.
+func hash(id *schema.CallID) uint64 {
+	h, l := bits.Mul64(binary.LittleEndian.Uint64(id[:8])^0x9e3779b97f4a7c15, binary.LittleEndian.Uint64(id[8:])^0xbf58476d1ce4e5b9)
+	return h ^ l
+}
+
+// place returns where an id stands in the shard, or the free place where it
+// would. There is always one.
+func (s *idShard) place(id *schema.CallID, h uint64) (at int, found bool) {
+	// The shard took the upper bits; these are the others.
+	high, _ := bits.Mul64(h<<8, uint64(len(s.places)))
+	for at = int(high); ; at++ {
+		if at == len(s.places) {
+			at = 0
+		}
+		switch s.places[at] {
+		case *id:
+			return at, true
+		case schema.CallID{}:
+			return at, false
+		}
+	}
+}
+
+func (s *idSet) has(id schema.CallID) bool {
+	if id == (schema.CallID{}) {
+		return s.zero
+	}
+	h := hash(&id)
+	shard := &s.shards[h>>56]
+	if shard.used == 0 {
+		return false
+	}
+	_, found := shard.place(&id, h)
+	return found
+}
+
+// add adds an id and reports whether it is new.
+func (s *idSet) add(id schema.CallID) bool {
+	if id == (schema.CallID{}) {
+		fresh := !s.zero
+		if fresh {
+			s.zero = true
+			s.size++
+		}
+		return fresh
+	}
+	h := hash(&id)
+	shard := &s.shards[h>>56]
+	if 8*shard.used >= 7*len(shard.places) {
+		shard.grow()
+	}
+	at, found := shard.place(&id, h)
+	if found {
+		return false
+	}
+	shard.places[at] = id
+	shard.used++
+	s.size++
+	return true
+}
+
+func (s *idShard) grow() {
+	old := s.places
+	s.places = make([]schema.CallID, 64+len(old)*3/2)
+	for i := range old {
+		if id := &old[i]; *id != (schema.CallID{}) {
+			at, _ := s.place(id, hash(id))
+			s.places[at] = *id
+		}
+	}
 }

@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"net/netip"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,6 +18,7 @@ import (
 	"github.com/scopedrift/scopedrift/pipeline/direct"
 	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
 	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/table"
 )
 
 var start = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
@@ -209,6 +214,159 @@ func TestFailureIsReported(t *testing.T) {
 	if n := one(t, conn, "SELECT count() FROM ledger WHERE state = 'planned'"); n == 0 {
 		t.Error("no range was planned, so that the failure leaves no trace")
 	}
+}
+
+// TestEveryColumnIsReadBack compares what was put with what is stored, column by
+// column, over blocks whose columns of low cardinality have few, many and very
+// many different texts, and lists that are shared, equal, empty and absent.
+func TestEveryColumnIsReadBack(t *testing.T) {
+	conn := store(t)
+	for _, n := range []int{1, 300, 70_000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			if err := conn.Exec(t.Context(), "TRUNCATE TABLE calls"); err != nil {
+				t.Fatal(err)
+			}
+			calls := variousCalls(n)
+			below := byte(255) // of many calls a share is compared
+			if n > 1000 {
+				below = 8
+			}
+			want := map[schema.CallID]schema.Call{}
+			for _, c := range calls {
+				if c.ID[0] <= below {
+					want[c.ID] = c
+				}
+			}
+			var batches []*schema.Batch
+			for some := range slices.Chunk(calls, 2048) {
+				batches = append(batches, &schema.Batch{Input: schema.Input{Name: "edge.log"}, Calls: some})
+			}
+			run(t, direct.Config{Conn: conn, Run: fmt.Sprint("columns-", n), BlockRows: 1 << 20}, batches...)
+			if stored := one(t, conn, "SELECT count() FROM calls"); stored != uint64(n) {
+				t.Errorf("%d calls are stored", stored)
+			}
+			rows, err := conn.Query(t.Context(), fmt.Sprintf("SELECT * FROM calls WHERE reinterpretAsUInt8(substring(id, 1, 1)) <= %d", below))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rows.Close()
+			for rows.Next() {
+				compareRow(t, rows, want)
+			}
+			if err := rows.Err(); err != nil {
+				t.Fatal(err)
+			}
+			if len(want) > 0 {
+				t.Errorf("%d calls are not stored", len(want))
+			}
+		})
+	}
+}
+
+// variousCalls makes n calls that differ in every field.
+func variousCalls(n int) []schema.Call {
+	random := rand.New(rand.NewPCG(3, uint64(n)))
+	text := func(kinds int) string {
+		if random.IntN(4) == 0 {
+			return ""
+		}
+		return fmt.Sprint("text-", random.IntN(kinds)) // equal texts, each its own string
+	}
+	shared := [][]string{nil, {}, {"a"}, {"b", "a"}, {"a", ""}}
+	list := func() []string {
+		if random.IntN(3) == 0 {
+			return []string{text(9), text(9)}
+		}
+		return shared[random.IntN(len(shared))]
+	}
+	addr := func() (a netip.Addr) {
+		switch random.IntN(3) {
+		case 0:
+			a = netip.AddrFrom4([4]byte{10, 1, byte(random.IntN(256)), 7})
+		case 1:
+			a = netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", random.IntN(1<<16)))
+		}
+		return a
+	}
+	calls := make([]schema.Call, n)
+	for i := range calls {
+		c := &calls[i]
+		binary.BigEndian.PutUint64(c.ID[:], random.Uint64())
+		c.Time = start.Add(time.Duration(random.Int64N(1e6)) * time.Microsecond)
+		c.Source = schema.Source{Type: text(2), Name: text(3)}
+		c.Reporter, c.Decision = schema.Reporter(random.IntN(4)), schema.Decision(random.IntN(6))
+		c.Quality = schema.Quality(random.IntN(6))
+		c.Credential = schema.Credential{Kind: schema.CredentialKind(random.IntN(11)), ID: text(n), Issuer: text(9), Subject: text(n),
+			Client: text(300), Instance: text(n), Session: text(n), Groups: list(), Verified: random.IntN(2) == 0}
+		c.Scopes, c.PermissionsUsed, c.QueryKeys, c.ActorChain = list(), list(), list(), list()
+		c.Policy, c.Resource, c.Mints = text(300), text(n), text(n)
+		// What the source names is not changed by the catalogue.
+		c.Service, c.Operation, c.RouteSource = "service-"+text(300), "operation-"+text(300), schema.RouteFromSource
+		c.Method, c.Host, c.Path = text(5), text(20), text(n)
+		c.Status, c.RequestBytes, c.ResponseBytes, c.DurationUS = uint16(random.IntN(600)), random.Uint64(), random.Uint64(), random.Uint64()
+		c.ClientAddress, c.PeerAddress = addr(), addr()
+		c.Workload, c.UserAgent, c.Tenant, c.Environment = text(20), fmt.Sprint("agent-", i), text(7), text(3)
+		c.RequestID, c.TraceID = text(n), text(n)
+	}
+	return calls
+}
+
+// compareRow compares a stored row with the call that it was, and takes it off
+// the list.
+func compareRow(t *testing.T, rows driver.Rows, want map[schema.CallID]schema.Call) {
+	t.Helper()
+	names := rows.Columns()
+	values := make([]any, len(names))
+	for i, typ := range rows.ColumnTypes() {
+		values[i] = reflect.New(typ.ScanType()).Interface()
+	}
+	if err := rows.Scan(values...); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]any{}
+	for i, name := range names {
+		got[name] = reflect.ValueOf(values[i]).Elem().Interface()
+	}
+	id := schema.CallID([]byte(got["id"].(string)))
+	c, ok := want[id]
+	if !ok {
+		t.Fatalf("call %s was never put", id)
+	}
+	delete(want, id)
+	flag := map[bool]uint8{true: 1}
+	principal := c.Credential.Principal().Hash()
+	for name, value := range map[string]any{
+		"time": c.Time, "source_type": c.Source.Type, "source_name": c.Source.Name, "reporter": uint8(c.Reporter),
+		"credential": string(principal[:]), "credential_kind": uint8(c.Credential.Kind), "credential_id": c.Credential.ID,
+		"credential_issuer": c.Credential.Issuer, "credential_subject": c.Credential.Subject, "credential_client": c.Credential.Client,
+		"credential_instance": c.Credential.Instance, "session": c.Credential.Session, "groups": c.Credential.Groups,
+		"verified": flag[c.Credential.Verified], "scopes": c.Scopes, "scopes_known": flag[c.Scopes != nil],
+		"permissions_used": c.PermissionsUsed, "decision": uint8(c.Decision), "policy": c.Policy, "service": c.Service,
+		"operation": c.Operation, "route_source": uint8(c.RouteSource), "method": c.Method, "host": c.Host, "path": c.Path,
+		"query_keys": c.QueryKeys, "resource": c.Resource, "status": c.Status, "request_bytes": c.RequestBytes,
+		"response_bytes": c.ResponseBytes, "duration_us": c.DurationUS, "workload": c.Workload, "user_agent": c.UserAgent,
+		"tenant": c.Tenant, "environment": c.Environment, "request_id": c.RequestID, "trace_id": c.TraceID,
+		"actor_chain": c.ActorChain, "mints": c.Mints, "quality": uint8(c.Quality),
+		"client_address": c.ClientAddress, "peer_address": c.PeerAddress,
+	} {
+		if a, b := fmt.Sprint(got[name]), wanted(value); a != b {
+			t.Errorf("call %s: %s is %s, want %s", id, name, a, b)
+		}
+	}
+	if len(got) != len(table.CallColumns) {
+		t.Errorf("the table has %d columns", len(got))
+	}
+}
+
+// wanted writes a value as it should come back.
+func wanted(value any) string {
+	if addr, ok := value.(netip.Addr); ok {
+		if !addr.IsValid() {
+			return "::"
+		}
+		return net.IP(addr.AsSlice()).String()
+	}
+	return fmt.Sprint(value)
 }
 
 // TestNewerStoreIsRefused holds the migrator to its promise.

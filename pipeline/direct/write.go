@@ -3,7 +3,6 @@ package direct
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -36,16 +35,14 @@ func (r *ledgerRange) see(t time.Time) {
 // block is calls that are inserted together, and the ranges they account for.
 type block struct {
 	token  string
-	calls  [][]schema.Call
+	set    *columnSet
 	ranges []ledgerRange
-	rows   int
+	// calls are kept only for whoever wants them once they are stored.
+	calls [][]schema.Call
 }
 
-func (b *block) add(calls []schema.Call, r ledgerRange) {
-	if len(calls) > 0 {
-		b.calls = append(b.calls, calls)
-		b.rows += len(calls)
-	}
+// account adds the range that follows.
+func (b *block) account(r ledgerRange) {
 	// Ranges of one input that follow each other are one range: the ledger
 	// then grows with inputs and blocks, not with batches.
 	if n := len(b.ranges); n > 0 && b.ranges[n-1].next == r.first && b.ranges[n-1].input.Name == r.input.Name && !b.ranges[n-1].done {
@@ -82,9 +79,6 @@ type writer struct {
 	run    string
 	now    func() time.Time
 	stored func([]schema.Call) error
-	keys   keyCache
-	// scratch are reused column buffers.
-	scratch scratch
 }
 
 // States of a ledger row, as the column's enumeration numbers them.
@@ -98,7 +92,7 @@ func (w *writer) write(ctx context.Context, b *block) error {
 	if err := w.ledger(ctx, b, statePlanned); err != nil {
 		return err
 	}
-	if b.rows > 0 {
+	if b.set.rows > 0 {
 		if err := w.insert(ctx, b); err != nil {
 			return err
 		}
@@ -145,9 +139,8 @@ func (w *writer) ledger(ctx context.Context, b *block, state string) error {
 
 // insert sends the calls of a block as one insert.
 //
-// Over HTTP the columns are declared as plain String where the table has
-// LowCardinality(String): the server converts for a tenth of what building the
-// dictionaries here costs.
+// The views fold a block to one row a key themselves, so optimize_on_insert
+// would look for equal keys among different ones, at the price of all the rest.
 func (w *writer) insert(ctx context.Context, b *block) error {
 	ctx = clickhouse.Context(ctx,
 		clickhouse.WithColumnNamesAndTypes(callColumnTypes),
@@ -157,9 +150,8 @@ func (w *writer) insert(ctx context.Context, b *block) error {
 			"async_insert":                                       0,
 			"max_partitions_per_insert_block":                    0,
 			"max_insert_block_size":                              1 << 20,
-			"low_cardinality_allow_in_native_format":             0,
-			"input_format_native_allow_types_conversion":         1,
-			"optimize_on_insert":                                 1,
+			"low_cardinality_allow_in_native_format":             1,
+			"optimize_on_insert":                                 0,
 			"materialized_views_ignore_errors":                   0,
 			"min_insert_block_size_rows":                         1 << 20,
 			"min_insert_block_size_bytes":                        "268435456",
@@ -167,18 +159,26 @@ func (w *writer) insert(ctx context.Context, b *block) error {
 			"min_insert_block_size_bytes_for_materialized_views": 0,
 			"parallel_view_processing":                           0,
 		}))
-	batch, err := w.conn.PrepareBatch(ctx, insertCalls)
+	err := w.send(ctx, b.set)
 	if err != nil {
-		return fmt.Errorf("insert %d calls: %w", b.rows, err)
-	}
-	defer batch.Close()
-	if err := w.fill(batch, b); err != nil {
-		return fmt.Errorf("insert %d calls: %w", b.rows, err)
-	}
-	if err := batch.Send(); err != nil {
-		return fmt.Errorf("insert %d calls: %w", b.rows, err)
+		return fmt.Errorf("insert %d calls: %w", b.set.rows, err)
 	}
 	return nil
+}
+
+func (w *writer) send(ctx context.Context, set *columnSet) error {
+	if err := set.seal(); err != nil {
+		return err
+	}
+	batch, err := w.conn.PrepareBatch(ctx, insertCalls)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	if err := set.lend(batch); err != nil {
+		return err
+	}
+	return batch.Send()
 }
 
 // storable turns the zero time, which the column's range does not hold, into
@@ -195,34 +195,4 @@ func bit(b bool) uint8 {
 		return 1
 	}
 	return 0
-}
-
-var insertCalls = func() string {
-	q := "INSERT INTO " + table.Calls + " ("
-	for i, c := range callColumns {
-		if i > 0 {
-			q += ", "
-		}
-		q += c.name
-	}
-	return q + ")"
-}()
-
-var callColumnTypes = func() []clickhouse.ColumnNameAndType {
-	var types []clickhouse.ColumnNameAndType
-	for _, c := range callColumns {
-		types = append(types, clickhouse.ColumnNameAndType{Name: c.name, Type: c.wire})
-	}
-	return types
-}()
-
-// fill appends the block to the batch, column by column.
-func (w *writer) fill(batch driver.Batch, b *block) error {
-	w.keys.block(b)
-	for i, c := range callColumns {
-		if err := c.append(w, batch.Column(i), b); err != nil {
-			return fmt.Errorf("column %s (number %s): %w", c.name, strconv.Itoa(i), err)
-		}
-	}
-	return nil
 }

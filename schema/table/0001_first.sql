@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS calls (
     environment         LowCardinality(String),
     request_id          String CODEC(ZSTD(1)),
     trace_id            String CODEC(ZSTD(1)),
-    actor_chain         Array(String),
+    actor_chain         Array(LowCardinality(String)),
     mints               String CODEC(ZSTD(1)),
     quality             UInt8
 ) ENGINE = MergeTree
