@@ -86,14 +86,14 @@ func TestShownCommandsExist(t *testing.T) {
 
 func TestNextCommands(t *testing.T) {
 	for in, want := range map[string]string{
-		"findings":             "scopedrift findings --data 'a dir' ",
+		"findings":             "scopedrift findings --data 'a dir' --catalog cat/",
 		"investigate x":        "",
-		"explain D01-1":        "scopedrift explain D01-1 --data 'a dir'",
+		"explain D01-1":        "scopedrift explain D01-1 --data 'a dir' --catalog cat/",
 		"calls --credential x": "scopedrift calls --credential x --data 'a dir' --catalog cat/",
 	} {
 		app := &app{env: testEnv(t), settings: newSettings()}
 		app.settings.data, app.settings.catalog = "a dir", "cat/"
-		if got := app.nextCommand("scopedrift " + in); got != strings.TrimSpace(want) {
+		if got := app.nextCommand("scopedrift " + in); got != want {
 			t.Errorf("%s becomes %q, want %q", in, got, want)
 		}
 	}
