@@ -208,8 +208,9 @@ func (r *run) order() {
 	slices.SortFunc(r.drafts, func(a, b rule.Draft) int { return Order(&a.Finding, &b.Finding) })
 }
 
-// evidenceBatch is how many findings share one question for their calls.
-const evidenceBatch = 40
+// evidenceBatch is how many findings share the questions for their calls. It
+// bounds the calls that are held at a time: at most twenty for each.
+const evidenceBatch = 512
 
 // emit gives each finding its calls and hands it on.
 func (r *run) emit(ctx context.Context, h Handler) error {

@@ -19,13 +19,15 @@ import (
 // It remembers the sets of presented scopes and groups that it has read, so one
 // value serves one pass over the store.
 func Store(conn driver.Conn) Facts {
-	return &store{conn: conn, presented: map[schema.PresentedHash]*presentedSet{}}
+	return &store{conn: conn, presented: map[schema.PresentedHash]*presentedSet{}, passRows: passRows}
 }
 
 type store struct {
 	conn      driver.Conn
 	presented map[schema.PresentedHash]*presentedSet
 	loaded    bool
+	// passRows is the constant of that name, but in tests.
+	passRows uint64
 }
 
 // presentedSet is what calls presented, sorted; scopes is nil where they
