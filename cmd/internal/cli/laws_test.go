@@ -22,7 +22,7 @@ import (
 )
 
 // needEngine skips, or fails under CI, where the embedded engine is missing.
-func needEngine(t *testing.T) (environment []string) {
+func needEngine(t testing.TB) (environment []string) {
 	t.Helper()
 	engine, library := enginetest.Files(t)
 	home := t.TempDir()
