@@ -53,6 +53,16 @@ func StoreVersion(ctx context.Context, conn driver.Conn) (int, error) {
 // statements are safe to repeat. A newer store is refused with
 // *NewerStoreError. It returns the steps it ran.
 func Migrate(ctx context.Context, conn driver.Conn) ([]table.Step, error) {
+	return migrate(ctx, conn, false)
+}
+
+// MigrateTemporary is Migrate for a store that goes away with the command that
+// made it; see [table.Step.Temporary].
+func MigrateTemporary(ctx context.Context, conn driver.Conn) ([]table.Step, error) {
+	return migrate(ctx, conn, true)
+}
+
+func migrate(ctx context.Context, conn driver.Conn, temporary bool) ([]table.Step, error) {
 	steps, err := table.Steps()
 	if err != nil {
 		return nil, err
@@ -65,6 +75,9 @@ func Migrate(ctx context.Context, conn driver.Conn) ([]table.Step, error) {
 		return nil, &NewerStoreError{Store: have, Known: len(steps)}
 	}
 	for _, step := range steps[have:] {
+		if temporary {
+			step = step.Temporary()
+		}
 		for _, statement := range step.Statements {
 			if err := conn.Exec(ctx, statement); err != nil {
 				return nil, fmt.Errorf("schema step %s: %w", step.Name, err)

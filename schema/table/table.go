@@ -84,6 +84,34 @@ func Steps() ([]Step, error) {
 	return steps, nil
 }
 
+// temporary are the settings of tables that go away with the command that made
+// them. Merges would only cost: rollups are folded when they are read, and the
+// parts are few. Without merges there is no bound on parts to keep.
+const temporary = "SETTINGS max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1," +
+	" parts_to_delay_insert = 1000000, parts_to_throw_insert = 1000000"
+
+// Temporary returns the step for a store that goes away with the command that
+// made it: the same tables, columns, orders and views, laid out for being
+// written once. Nothing of it is ever dropped by day, so it has no partitions,
+// each of which would cut a block into parts of its own.
+func (s Step) Temporary() Step {
+	out := Step{Number: s.Number, Name: s.Name, Statements: make([]string, len(s.Statements))}
+	for i, statement := range s.Statements {
+		var kept []string
+		for line := range strings.Lines(statement) {
+			switch {
+			case strings.HasPrefix(line, "PARTITION BY "):
+				continue
+			case strings.HasPrefix(line, "SETTINGS "):
+				line = temporary
+			}
+			kept = append(kept, line)
+		}
+		out.Statements[i] = strings.Join(kept, "")
+	}
+	return out
+}
+
 func stripComments(statement string) string {
 	var kept []string
 	for _, line := range strings.Split(statement, "\n") {

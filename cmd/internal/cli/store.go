@@ -120,7 +120,11 @@ func (a *app) connect(start, live context.Context, lasting bool) (context.Contex
 	conn, err := clickhouse.Open(start, target)
 	if err == nil {
 		s.conn = conn
-		s.migrated, err = clickhouse.Migrate(start, conn)
+		if lasting {
+			s.migrated, err = clickhouse.Migrate(start, conn)
+		} else {
+			_, err = clickhouse.MigrateTemporary(start, conn)
+		}
 	}
 	if err != nil {
 		return nil, nil, errors.Join(interrupted(start, s.why(ctx, err)), s.close())
