@@ -34,6 +34,11 @@ type Identifier struct {
 type known struct {
 	identity Identity
 	flaw     flaw
+	// token says that the credential's instance is the verified token's id,
+	// which is no part of the digest: tokens come and go, and all else about
+	// them stays. The last one is remembered, unless it held a secret.
+	token bool
+	last  string
 }
 
 // flaw is a reason for which evidence could not be read.
@@ -86,10 +91,21 @@ func (i *Identifier) Identify(ev *Evidence, out *Identity) {
 		i.name(ev, k)
 		i.known.put(id, k)
 	}
-	if k.flaw != flawNone {
-		i.flaws[k.flaw]++
-	}
 	*out = k.identity
+	f := k.flaw
+	if k.token && len(ev.JWT.ID) > 0 {
+		if k.last != string(ev.JWT.ID) {
+			var one known
+			k.last = (&rules{Identifier: i, known: &one}).str(ev.JWT.ID)
+			if one.flaw != flawNone {
+				f = one.flaw
+			}
+		}
+		out.Credential.Instance = k.last
+	}
+	if f != flawNone {
+		i.flaws[f]++
+	}
 }
 
 // name applies the rules in the order of DESIGN 4.1; the first whose evidence

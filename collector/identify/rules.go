@@ -160,8 +160,9 @@ func (r *rules) claims(c *Claims, verified bool) bool {
 		return false
 	}
 	cr := &r.out.Credential
-	*cr = schema.Credential{
-		Issuer: r.str(c.Issuer), Subject: r.str(c.Subject), Client: r.str(client), Instance: r.str(c.ID), Verified: verified,
+	*cr = schema.Credential{Issuer: r.str(c.Issuer), Subject: r.str(c.Subject), Client: r.str(client), Verified: verified}
+	if r.known.token = verified; !verified {
+		cr.Instance = r.str(c.ID)
 	}
 	switch {
 	case len(client) == 0:
