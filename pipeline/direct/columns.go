@@ -2,11 +2,11 @@ package direct
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"net/netip"
-	"reflect"
 	"slices"
-	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -22,54 +22,35 @@ type callColumn struct {
 	name string
 	// kind is the column's type, as the table has it.
 	kind string
-	// gather makes what gathers the values, where the driver's column does not.
-	gather func() gatherer
-	add    func(s *columnSet, i int, calls []schema.Call) error
+	// low says that the values are of low cardinality: a dictionary gathers them.
+	low bool
+	// add appends the calls' values to the i-th column of the set.
+	add func(s *columnSet, i int, calls []schema.Call)
 }
 
-// gatherer gathers the values of a column, and writes them as ClickHouse's
-// Native format has them.
-type gatherer interface {
-	encode(to []byte) []byte
-	reset()
-}
-
-// columnSet is the rows of a block in the making, column by column.
+// columnSet is the rows of a block in the making, column by column, each as
+// ClickHouse's Native format has it. So a block stands in memory once, its memory
+// serves the next one, and it is sent as it stands.
 type columnSet struct {
 	rows int
-	// bytes is about how many bytes of text the rows hold.
-	bytes   int
-	columns []column.Interface
-	// gathered are the values of columns that have a gatherer of their own,
-	// nil at the places of others.
-	gathered []gatherer
-	keys     *keyCache
-	encoded  []byte
-	// scratch are the buffers in which a column's values are gathered.
-	scratch struct {
-		strings []string
-		bytes   []uint8
-		shorts  []uint16
-		longs   []uint64
-		times   []time.Time
-		addrs   []proto.IPv6
-	}
+	// size is about how many bytes the texts of the rows take.
+	size int
+	// plain are the columns that are not of low cardinality, dictionaries the
+	// others, each at its place.
+	plain        [][]byte
+	dictionaries []*dictionary
+	keys         *keyCache
 }
 
-func newColumnSet(keys *keyCache) (*columnSet, error) {
-	s := &columnSet{keys: keys, gathered: make([]gatherer, len(callColumns))}
+func newColumnSet(keys *keyCache) *columnSet {
+	s := &columnSet{keys: keys, plain: make([][]byte, len(callColumns)), dictionaries: make([]*dictionary, len(callColumns))}
 	for i, c := range callColumns {
-		one, err := column.Type(c.kind).Column(c.name, &column.ServerContext{Timezone: time.UTC})
-		if err != nil {
-			return nil, fmt.Errorf("make column %s: %w", c.name, err)
-		}
-		s.columns = append(s.columns, one)
-		if c.gather != nil {
-			s.gathered[i] = c.gather()
-			s.gathered[i].reset()
+		if c.low {
+			s.dictionaries[i] = new(dictionary)
+			s.dictionaries[i].reset()
 		}
 	}
-	return s, nil
+	return s
 }
 
 // stretch is how many calls are gathered at a time: they stay in the cache while
@@ -77,162 +58,142 @@ func newColumnSet(keys *keyCache) (*columnSet, error) {
 const stretch = 128
 
 // add appends calls.
-func (s *columnSet) add(calls []schema.Call) error {
+func (s *columnSet) add(calls []schema.Call) {
 	for some := range slices.Chunk(calls, stretch) {
 		for i := range callColumns {
-			if err := callColumns[i].add(s, i, some); err != nil {
-				return fmt.Errorf("column %s (number %d): %w", callColumns[i].name, i, err)
-			}
+			callColumns[i].add(s, i, some)
 		}
 	}
 	s.rows += len(calls)
-	return nil
 }
 
-// seal moves what was gathered beside the columns into them.
-//
-// The driver makes columns of low cardinality value by value, through maps of
-// interfaces, and those of fixed size value by value, through strings. It also
-// reads them as they stand in an answer, so they are given to it in that form.
-func (s *columnSet) seal() error {
-	s.encoded = s.encoded[:0]
-	for _, g := range s.gathered {
-		if g != nil {
-			s.encoded = g.encode(s.encoded)
+// reset forgets all rows and keeps the memory.
+func (s *columnSet) reset() {
+	s.rows, s.size = 0, 0
+	for i := range callColumns {
+		s.plain[i] = s.plain[i][:0]
+		if d := s.dictionaries[i]; d != nil {
+			d.reset()
 		}
 	}
-	r := proto.NewReader(bytes.NewReader(s.encoded))
-	for i, g := range s.gathered {
-		if g == nil {
-			continue
+}
+
+// lowCardinality is the version of the serialisation of low cardinality, which
+// stands before such a column.
+var lowCardinality = binary.LittleEndian.AppendUint64(nil, 1)
+
+// values is a column's values without its name, type and version.
+func (s *columnSet) values(i int) []byte {
+	if d := s.dictionaries[i]; d != nil {
+		return d.encode()
+	}
+	return s.plain[i]
+}
+
+// native returns the set as one block in the Native format. It must be read
+// before reset.
+func (s *columnSet) native() io.Reader {
+	parts := []io.Reader{bytes.NewReader(binary.AppendUvarint(binary.AppendUvarint(nil, uint64(len(callColumns))), uint64(s.rows)))}
+	for i, c := range callColumns {
+		head := append(binary.AppendUvarint(nil, uint64(len(c.name))), c.name...)
+		head = append(binary.AppendUvarint(head, uint64(len(c.kind))), c.kind...)
+		if c.low {
+			head = append(head, lowCardinality...)
 		}
-		if err := s.columns[i].Decode(r, s.rows); err != nil {
+		parts = append(parts, bytes.NewReader(head), bytes.NewReader(s.values(i)))
+	}
+	return io.MultiReader(parts...)
+}
+
+// fill puts the set into a batch of the driver, whose columns read the same form.
+func (s *columnSet) fill(batch driver.Batch) error {
+	columns := batch.Columns()
+	if len(columns) != len(callColumns) {
+		return fmt.Errorf("the table takes %d columns, and %d are given", len(columns), len(callColumns))
+	}
+	parts := make([]io.Reader, len(columns))
+	for i, c := range columns {
+		if c.Type() != column.Type(callColumns[i].kind) {
+			return fmt.Errorf("the table's column %s is %s, and %s is given", callColumns[i].name, c.Type(), callColumns[i].kind)
+		}
+		parts[i] = bytes.NewReader(s.values(i))
+	}
+	r := proto.NewReader(io.MultiReader(parts...))
+	for i, c := range columns {
+		if err := c.Decode(r, s.rows); err != nil {
 			return fmt.Errorf("column %s (number %d): %w", callColumns[i].name, i, err)
 		}
 	}
 	return nil
 }
 
-// lend puts the columns into a batch, without a copy of what they hold. The
-// batch must be sent before reset.
-func (s *columnSet) lend(batch driver.Batch) error {
-	columns := batch.Columns()
-	if len(columns) != len(s.columns) {
-		return fmt.Errorf("the table takes %d columns, and %d are given", len(columns), len(s.columns))
-	}
-	for i, from := range s.columns {
-		to, from := reflect.ValueOf(columns[i]), reflect.ValueOf(from)
-		if to.Type() != from.Type() || columns[i].Type() != s.columns[i].Type() {
-			return fmt.Errorf("the table's column %s is %s, and %s is given", callColumns[i].name, columns[i].Type(), s.columns[i].Type())
-		}
-		to.Elem().Set(from.Elem())
-	}
-	return nil
-}
-
-// reset forgets all rows and keeps the memory.
-func (s *columnSet) reset() {
-	s.rows, s.bytes = 0, 0
-	for i, c := range s.columns {
-		c.Reset()
-		if g := s.gathered[i]; g != nil {
-			g.reset()
-		}
-	}
-}
-
-// gather collects one value a call into buf and returns it.
-func gather[T any](buf *[]T, calls []schema.Call, get func(*schema.Call) T) []T {
-	out := slices.Grow((*buf)[:0], len(calls))
-	for i := range calls {
-		out = append(out, get(&calls[i]))
-	}
-	*buf = out
-	return out
-}
-
-// put appends values to the column.
-func (s *columnSet) put(i int, values any) error {
-	_, err := s.columns[i].Append(values)
-	return err
-}
-
 func text(name string, get func(*schema.Call) string) callColumn {
-	return callColumn{name, "String", nil, func(s *columnSet, i int, calls []schema.Call) error {
-		values := gather(&s.scratch.strings, calls, get)
-		for _, value := range values {
-			s.bytes += len(value)
+	return callColumn{name, "String", false, func(s *columnSet, i int, calls []schema.Call) {
+		to := s.plain[i]
+		before := len(to)
+		for k := range calls {
+			value := get(&calls[k])
+			to = append(binary.AppendUvarint(to, uint64(len(value))), value...)
 		}
-		return s.put(i, values)
+		s.plain[i], s.size = to, s.size+len(to)-before
 	}}
 }
 
 // low is a text of low cardinality.
 func low(name string, get func(*schema.Call) string) callColumn {
-	return callColumn{name, "LowCardinality(String)", newDictionary, func(s *columnSet, i int, calls []schema.Call) error {
-		s.gathered[i].(*dictionary).texts(calls, get)
-		return nil
+	return callColumn{name, "LowCardinality(String)", true, func(s *columnSet, i int, calls []schema.Call) {
+		s.dictionaries[i].texts(calls, get)
 	}}
 }
 
 func list(name string, get func(*schema.Call) []string) callColumn {
-	return callColumn{name, "Array(LowCardinality(String))", newDictionary, func(s *columnSet, i int, calls []schema.Call) error {
-		s.gathered[i].(*dictionary).names(calls, get)
-		return nil
+	return callColumn{name, "Array(LowCardinality(String))", true, func(s *columnSet, i int, calls []schema.Call) {
+		s.dictionaries[i].names(calls, get)
+	}}
+}
+
+// fixed is a column of values of a fixed size, which put appends.
+func fixed(name, kind string, put func(s *columnSet, to []byte, c *schema.Call) []byte) callColumn {
+	return callColumn{name, kind, false, func(s *columnSet, i int, calls []schema.Call) {
+		to := s.plain[i]
+		for k := range calls {
+			to = put(s, to, &calls[k])
+		}
+		s.plain[i] = to
 	}}
 }
 
 func small(name string, get func(*schema.Call) uint8) callColumn {
-	return callColumn{name, "UInt8", nil, func(s *columnSet, i int, calls []schema.Call) error {
-		return s.put(i, gather(&s.scratch.bytes, calls, get))
-	}}
+	return fixed(name, "UInt8", func(_ *columnSet, to []byte, c *schema.Call) []byte { return append(to, get(c)) })
 }
 
 func long(name string, get func(*schema.Call) uint64) callColumn {
-	return callColumn{name, "UInt64", nil, func(s *columnSet, i int, calls []schema.Call) error {
-		return s.put(i, gather(&s.scratch.longs, calls, get))
-	}}
+	return fixed(name, "UInt64", func(_ *columnSet, to []byte, c *schema.Call) []byte {
+		return binary.LittleEndian.AppendUint64(to, get(c))
+	})
 }
 
 func address(name string, get func(*schema.Call) netip.Addr) callColumn {
-	return callColumn{name, "IPv6", nil, func(s *columnSet, i int, calls []schema.Call) error {
-		return s.put(i, gather(&s.scratch.addrs, calls, func(c *schema.Call) proto.IPv6 {
-			if addr := get(c); addr.IsValid() {
-				return proto.IPv6(addr.As16())
-			}
-			return proto.IPv6{}
-		}))
-	}}
-}
-
-// fixedBytes are values of a fixed size, one behind the other.
-type fixedBytes []byte
-
-func (f *fixedBytes) encode(to []byte) []byte { return append(to, *f...) }
-func (f *fixedBytes) reset()                  { *f = (*f)[:0] }
-
-// fixed is a column of values of size bytes, which get appends.
-func fixed(name string, size int, get func(s *columnSet, to []byte, c *schema.Call) []byte) callColumn {
-	return callColumn{name, fmt.Sprintf("FixedString(%d)", size), func() gatherer { return new(fixedBytes) }, func(s *columnSet, i int, calls []schema.Call) error {
-		f := s.gathered[i].(*fixedBytes)
-		for k := range calls {
-			*f = get(s, *f, &calls[k])
+	return fixed(name, "IPv6", func(_ *columnSet, to []byte, c *schema.Call) []byte {
+		var value [16]byte
+		if addr := get(c); addr.IsValid() {
+			value = addr.As16()
 		}
-		return nil
-	}}
+		return append(to, value[:]...)
+	})
 }
 
 // callColumns are the columns in the order of table.CallColumns; a test holds
 // them to it.
 var callColumns = []callColumn{
-	{"time", "DateTime64(6, 'UTC')", nil, func(s *columnSet, i int, calls []schema.Call) error {
-		return s.put(i, gather(&s.scratch.times, calls, func(c *schema.Call) time.Time { return c.Time }))
-	}},
-	fixed("id", 16, func(_ *columnSet, to []byte, c *schema.Call) []byte { return append(to, c.ID[:]...) }),
+	fixed("time", "DateTime64(6, 'UTC')", func(_ *columnSet, to []byte, c *schema.Call) []byte {
+		return binary.LittleEndian.AppendUint64(to, uint64(storable(c.Time).UnixMicro()))
+	}),
+	fixed("id", "FixedString(16)", func(_ *columnSet, to []byte, c *schema.Call) []byte { return append(to, c.ID[:]...) }),
 	low("source_type", func(c *schema.Call) string { return c.Source.Type }),
 	low("source_name", func(c *schema.Call) string { return c.Source.Name }),
 	small("reporter", func(c *schema.Call) uint8 { return uint8(c.Reporter) }),
-	fixed("credential", 16, func(s *columnSet, to []byte, c *schema.Call) []byte {
+	fixed("credential", "FixedString(16)", func(s *columnSet, to []byte, c *schema.Call) []byte {
 		hash := s.keys.principal(&c.Credential)
 		return append(to, hash[:]...)
 	}),
@@ -245,7 +206,7 @@ var callColumns = []callColumn{
 	text("session", func(c *schema.Call) string { return c.Credential.Session }),
 	list("groups", func(c *schema.Call) []string { return c.Credential.Groups }),
 	small("verified", func(c *schema.Call) uint8 { return bit(c.Credential.Verified) }),
-	fixed("presented", 8, func(s *columnSet, to []byte, c *schema.Call) []byte {
+	fixed("presented", "FixedString(8)", func(s *columnSet, to []byte, c *schema.Call) []byte {
 		hash := s.keys.presented(c)
 		return append(to, hash[:]...)
 	}),
@@ -262,9 +223,9 @@ var callColumns = []callColumn{
 	text("path", func(c *schema.Call) string { return c.Path }),
 	list("query_keys", func(c *schema.Call) []string { return c.QueryKeys }),
 	text("resource", func(c *schema.Call) string { return c.Resource }),
-	{"status", "UInt16", nil, func(s *columnSet, i int, calls []schema.Call) error {
-		return s.put(i, gather(&s.scratch.shorts, calls, func(c *schema.Call) uint16 { return c.Status }))
-	}},
+	fixed("status", "UInt16", func(_ *columnSet, to []byte, c *schema.Call) []byte {
+		return binary.LittleEndian.AppendUint16(to, c.Status)
+	}),
 	long("request_bytes", func(c *schema.Call) uint64 { return c.RequestBytes }),
 	long("response_bytes", func(c *schema.Call) uint64 { return c.ResponseBytes }),
 	long("duration_us", func(c *schema.Call) uint64 { return c.DurationUS }),

@@ -21,6 +21,8 @@ type dictionary struct {
 	// ends are, for a column of lists, the ends of the rows in keys.
 	ends  []uint64
 	lists [recentLists]recentList
+	// encoded is the column as it is sent.
+	encoded []byte
 }
 
 const recentTexts, recentLists = 128, 64
@@ -36,8 +38,6 @@ type recentList struct {
 	list  []string
 	first int
 }
-
-func newDictionary() gatherer { return new(dictionary) }
 
 // reset forgets all rows.
 func (d *dictionary) reset() {
@@ -112,9 +112,14 @@ const (
 	textsReplace          = 1 << 10
 )
 
-// encode appends the column as ClickHouse's Native format has it, without the
-// prefix that names the serialisation's version.
-func (d *dictionary) encode(to []byte) []byte {
+// encode returns the column as ClickHouse's Native format has it, without the
+// version of the serialisation that stands before it.
+func (d *dictionary) encode() []byte {
+	d.encoded = d.appendTo(d.encoded[:0])
+	return d.encoded
+}
+
+func (d *dictionary) appendTo(to []byte) []byte {
 	for _, end := range d.ends {
 		to = binary.LittleEndian.AppendUint64(to, end)
 	}

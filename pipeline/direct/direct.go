@@ -28,7 +28,10 @@ import (
 
 // Config says how a pipeline works. Conn and Run are required.
 type Config struct {
-	Conn    driver.Conn
+	Conn driver.Conn
+	// Local says that Conn is of HTTP, to a server on this machine: blocks are
+	// then sent as they stand, without a copy and uncompressed.
+	Local   bool
 	Catalog *catalog.Catalog
 	// Run names this run in the ledger; unique in a store.
 	Run string
@@ -97,6 +100,7 @@ type Pipeline struct {
 // part is what is left of a batch.
 type part struct {
 	calls []schema.Call
+	free  func()
 	ledgerRange
 }
 
@@ -137,15 +141,11 @@ func (p *Pipeline) Open(ctx context.Context) error {
 	}
 	blocks, free := make(chan *block), make(chan *columnSet, blockSets)
 	for keys := new(keyCache); len(free) < blockSets; {
-		set, err := newColumnSet(keys)
-		if err != nil {
-			return err
-		}
-		free <- set
+		free <- newColumnSet(keys)
 	}
 	p.parts = make(chan part, waitingParts)
 	p.broken, p.ended = make(chan struct{}), make(chan struct{})
-	w := &writer{conn: p.cfg.Conn, run: p.cfg.Run, now: p.cfg.Now, stored: p.cfg.Stored}
+	w := &writer{conn: p.cfg.Conn, local: p.cfg.Local, run: p.cfg.Run, now: p.cfg.Now, stored: p.cfg.Stored}
 	go p.build(p.parts, blocks, free)
 	go p.drain(ctx, w, blocks, free)
 	return nil
@@ -176,13 +176,14 @@ func (p *Pipeline) build(parts <-chan part, blocks chan<- *block, free <-chan *c
 			b = &block{token: fmt.Sprintf("%s-%d", p.cfg.Run, seq), set: <-free}
 		}
 		b.account(one.ledgerRange)
-		if err := b.set.add(one.calls); err != nil {
-			p.fail(err)
-		}
-		if p.cfg.Stored != nil {
+		b.set.add(one.calls)
+		switch {
+		case p.cfg.Stored != nil:
 			b.calls = append(b.calls, one.calls)
+		case one.free != nil:
+			one.free()
 		}
-		if b.set.rows >= p.cfg.BlockRows || b.set.bytes >= maxBlockBytes || len(b.ranges) >= maxRanges {
+		if b.set.rows >= p.cfg.BlockRows || b.set.size >= maxBlockBytes || len(b.ranges) >= maxRanges {
 			flush()
 		}
 	}
@@ -287,7 +288,7 @@ func (p *Pipeline) take(batch *schema.Batch) part {
 			p.stats.Last = r.lastTime
 		}
 	}
-	return part{kept, r}
+	return part{kept, batch.Free, r}
 }
 
 // Close writes what is pending, as long as ctx lives, and returns the counts.

@@ -221,8 +221,9 @@ func TestFailureIsReported(t *testing.T) {
 // many different texts, and lists that are shared, equal, empty and absent.
 func TestEveryColumnIsReadBack(t *testing.T) {
 	conn := store(t)
-	for _, n := range []int{1, 300, 70_000} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+	for i, n := range []int{1, 300, 70_000, 1, 300, 70_000} {
+		local := i < 3
+		t.Run(fmt.Sprint(n, " local ", local), func(t *testing.T) {
 			if err := conn.Exec(t.Context(), "TRUNCATE TABLE calls"); err != nil {
 				t.Fatal(err)
 			}
@@ -241,7 +242,7 @@ func TestEveryColumnIsReadBack(t *testing.T) {
 			for some := range slices.Chunk(calls, 2048) {
 				batches = append(batches, &schema.Batch{Input: schema.Input{Name: "edge.log"}, Calls: some})
 			}
-			run(t, direct.Config{Conn: conn, Run: fmt.Sprint("columns-", n), BlockRows: 1 << 20}, batches...)
+			run(t, direct.Config{Conn: conn, Local: local, Run: fmt.Sprint("columns-", i), BlockRows: 1 << 20}, batches...)
 			if stored := one(t, conn, "SELECT count() FROM calls"); stored != uint64(n) {
 				t.Errorf("%d calls are stored", stored)
 			}

@@ -76,6 +76,7 @@ func (r *ledgerRange) extend(next ledgerRange) {
 // writer inserts blocks: plan, insert, confirm.
 type writer struct {
 	conn   driver.Conn
+	local  bool
 	run    string
 	now    func() time.Time
 	stored func([]schema.Call) error
@@ -159,23 +160,24 @@ func (w *writer) insert(ctx context.Context, b *block) error {
 			"min_insert_block_size_bytes_for_materialized_views": 0,
 			"parallel_view_processing":                           0,
 		}))
-	err := w.send(ctx, b.set)
-	if err != nil {
+	if err := w.send(ctx, b.set); err != nil {
 		return fmt.Errorf("insert %d calls: %w", b.set.rows, err)
 	}
 	return nil
 }
 
+// send hands the columns to a local server as they stand, and to another through
+// the driver, which compresses them and knows the server's protocol.
 func (w *writer) send(ctx context.Context, set *columnSet) error {
-	if err := set.seal(); err != nil {
-		return err
+	if w.local {
+		return w.conn.InsertFormat(ctx, "Native", insertCalls, set.native())
 	}
 	batch, err := w.conn.PrepareBatch(ctx, insertCalls)
 	if err != nil {
 		return err
 	}
 	defer batch.Close()
-	if err := set.lend(batch); err != nil {
+	if err := set.fill(batch); err != nil {
 		return err
 	}
 	return batch.Send()

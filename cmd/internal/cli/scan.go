@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -96,6 +97,10 @@ func (a *app) scan(ctx context.Context, inputs []string) error {
 // report has findings (none is an empty list), that is worth showing, whatever
 // the error says.
 func (a *app) runScan(ctx context.Context, inputs []string) (r *scanRun, err error) {
+	if a.env.Getenv("GOGC") == "" {
+		// Blocks and ids stay, and hold no pointers: collecting often is cheap.
+		debug.SetGCPercent(50)
+	}
 	r = &scanRun{app: a, progress: a.startProgress()}
 	defer r.progress.stop()
 	if inputs, err = a.checkInputs(inputs); err != nil {
@@ -211,7 +216,7 @@ func (r *scanRun) collect(reading, live context.Context, inputs []string) (direc
 	}
 	defer dead.close()
 	pipeline := direct.New(direct.Config{
-		Conn: r.store.conn, Catalog: r.cat, Run: newRun(), Known: r.store.lasting, Exclusive: r.settings.data != "", Stored: out.put,
+		Conn: r.store.conn, Local: r.store.engine != nil, Catalog: r.cat, Run: newRun(), Known: r.store.lasting, Exclusive: r.settings.data != "", Stored: out.put,
 		Window: schema.Window{From: r.settings.from.value, To: r.settings.to.value},
 	})
 	if err := pipeline.Open(live); err != nil {
