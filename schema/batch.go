@@ -26,4 +26,8 @@ type Batch struct {
 	Skipped map[string]uint64
 	// Done says that the input ends with this batch.
 	Done bool
+	// Free, if it is set, gives the memory of Calls back to the collector, once
+	// nobody looks at them any more. Strings and lists of the calls may be kept.
+	// Who does not call it leaves the memory to the garbage collector.
+	Free func()
 }

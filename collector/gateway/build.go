@@ -28,6 +28,7 @@ type builder struct {
 	scrub    *redact.Scrubber
 	identify *identify.Identifier
 	ids      ids
+	calls    spare
 
 	source  string
 	host    string

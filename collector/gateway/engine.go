@@ -79,9 +79,32 @@ func newEngine(g *Gateway, f *format, in collector.Input, b *builder, sink colle
 }
 
 func (e *engine) newBatch() {
+	calls := e.b.calls.take(e.g.cfg.BatchSize)
 	e.batch = &collector.Batch{
-		Input: e.in, FirstUnit: e.nextUnit, Skipped: map[string]uint64{},
-		Calls: make([]schema.Call, 0, e.g.cfg.BatchSize),
+		Input: e.in, FirstUnit: e.nextUnit, Skipped: map[string]uint64{}, Calls: calls,
+		Free: func() { e.b.calls.give(calls) },
+	}
+}
+
+// spare is memory of calls that sinks gave back.
+type spare chan []schema.Call
+
+// maxSpare bounds the batches that wait to be used again.
+const maxSpare = 8
+
+func (s spare) take(size int) []schema.Call {
+	select {
+	case calls := <-s:
+		return calls[:0]
+	default:
+		return make([]schema.Call, 0, size)
+	}
+}
+
+func (s spare) give(calls []schema.Call) {
+	select {
+	case s <- calls:
+	default:
 	}
 }
 

@@ -135,6 +135,7 @@ func (g *Gateway) run(ctx context.Context, names []string, sink collector.Sink) 
 	b := &builder{
 		texts: newTexts(scrub), scrub: scrub, identify: identify.New(g.cfg.Key),
 		host: g.cfg.Host, trusted: g.cfg.TrustedProxies, ids: newIDs(g.cfg.Key),
+		calls: make(spare, maxSpare),
 	}
 	found := map[string]bool{} // directories in which some log was found
 	strays := map[string][]error{}
