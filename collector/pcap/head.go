@@ -17,7 +17,16 @@ type head struct {
 	host, authorization, proxyAuthorization, apiKey []byte
 	cookie, xfcc, userAgent, requestID, correlation []byte
 	traceParent, b3TraceID, tenant, upgrade         []byte
-	location, contentType, grpcStatus               []byte
+	location, contentType, contentEncoding          []byte
+	grpcStatus                                      []byte
+
+	// statusKnown and unseen are of HTTP/2: that an answer's status was legible,
+	// and that fields were not, because their table slots were filled unseen.
+	statusKnown, unseen bool
+	// inferred says that a field came from a table whose size is not known.
+	inferred bool
+	// authority and scheme are those of HTTP/2.
+	authority, scheme []byte
 
 	framing
 }
@@ -239,7 +248,7 @@ func (h *head) parse(b []byte, request bool, tenant string) bool {
 			at += more + 1
 			folded = true
 		}
-		h.header(line, request, tenant)
+		h.header(line, tenant)
 	}
 	if folded && (h.encoded || h.hasLength) {
 		h.ambiguous = true
@@ -251,7 +260,7 @@ func (h *head) parse(b []byte, request bool, tenant string) bool {
 }
 
 // header takes one header line.
-func (h *head) header(line []byte, request bool, tenant string) {
+func (h *head) header(line []byte, tenant string) {
 	colon := bytes.IndexByte(line, ':')
 	if colon <= 0 {
 		return
@@ -275,72 +284,13 @@ func (h *head) header(line []byte, request bool, tenant string) {
 		lower[i] = c
 	}
 	value := bytes.Trim(line[colon+1:], " \t")
-	switch string(lower[:len(name)]) {
-	case "content-length":
+	switch f := fieldOf(lower[:len(name)], tenant); f &^ fieldTenant {
+	case fieldContentLength:
 		h.contentLength(value)
-	case "transfer-encoding":
+	case fieldTransferEncoding:
 		h.transferEncoding(value)
-	case "upgrade":
-		set(&h.upgrade, value)
 	default:
-		if request {
-			h.requestHeader(lower[:len(name)], value, tenant)
-		} else {
-			h.answerHeader(lower[:len(name)], value)
-		}
-	}
-}
-
-// set keeps the first value of a header that should occur once.
-func set(field *[]byte, value []byte) {
-	if *field == nil && len(value) > 0 {
-		*field = value
-	}
-}
-
-func (h *head) requestHeader(name, value []byte, tenant string) {
-	if tenant != "" && string(name) == tenant {
-		set(&h.tenant, value)
-	}
-	switch string(name) {
-	case "host":
-		set(&h.host, value)
-	case "authorization":
-		set(&h.authorization, value)
-	case "proxy-authorization":
-		set(&h.proxyAuthorization, value)
-	case "cookie":
-		set(&h.cookie, value)
-	case "user-agent":
-		set(&h.userAgent, value)
-	case "x-forwarded-client-cert":
-		set(&h.xfcc, value)
-	case "x-request-id":
-		set(&h.requestID, value)
-	case "x-correlation-id":
-		set(&h.correlation, value)
-	case "traceparent":
-		set(&h.traceParent, value)
-	case "x-b3-traceid":
-		set(&h.b3TraceID, value)
-	case "x-api-key", "api-key", "apikey", "x-apikey", "x-auth-token", "x-access-token", "x-goog-api-key",
-		"ocp-apim-subscription-key", "private-token", "job-token", "x-vault-token", "x-consul-token",
-		"x-shopify-access-token", "dd-api-key", "x-honeycomb-team", "x-rapidapi-key", "circle-token",
-		"x-figma-token", "x-algolia-api-key", "x-api-token", "x-token", "x-nomad-token",
-		"x-functions-key", "x-app-token", "x-client-secret",
-		"x-redmine-api-key", "x-mbx-apikey", "x-cg-pro-api-key", "x-postmark-server-token", "xi-api-key":
-		set(&h.apiKey, value)
-	}
-}
-
-func (h *head) answerHeader(name, value []byte) {
-	switch string(name) {
-	case "location":
-		set(&h.location, value)
-	case "content-type":
-		set(&h.contentType, value)
-	case "grpc-status":
-		set(&h.grpcStatus, value)
+		h.keep(f, value)
 	}
 }
 

@@ -1,0 +1,171 @@
+package pcap
+
+// field is a header field that the builder looks at. All others are one: what
+// nobody reads needs no name and no value.
+type field uint8
+
+const (
+	// fieldOther is a field that nobody looks at.
+	fieldOther field = iota
+	// fieldUnseen is one of HTTP/2 whose name stands in a table slot that was
+	// filled where nobody saw it. It may be any.
+	fieldUnseen
+
+	fieldMethod
+	fieldScheme
+	fieldAuthority
+	fieldPath
+	fieldStatus
+
+	fieldHost
+	fieldAuthorization
+	fieldProxyAuthorization
+	fieldAPIKey
+	fieldCookie
+	fieldXFCC
+	fieldUserAgent
+	fieldRequestID
+	fieldCorrelation
+	fieldTraceParent
+	fieldB3TraceID
+	fieldLocation
+	fieldContentType
+	fieldContentEncoding
+	fieldGRPCStatus
+	fieldUpgrade
+	fieldContentLength
+	fieldTransferEncoding
+
+	// fieldTenant is a flag beside the others: the tenant may stand in a field
+	// that has a meaning of its own.
+	fieldTenant field = 0x80
+)
+
+// pseudo reports whether the field is one that HTTP/2 has for the first line.
+func (f field) pseudo() bool { f &^= fieldTenant; return f >= fieldMethod && f <= fieldStatus }
+
+// fieldOf returns the field with a name in lower case. tenant is the name of
+// the one that holds the tenant.
+func fieldOf(name []byte, tenant string) field {
+	f := fieldNamed(name)
+	if tenant != "" && string(name) == tenant {
+		f |= fieldTenant
+	}
+	return f
+}
+
+func fieldNamed(name []byte) field {
+	switch string(name) {
+	case ":method":
+		return fieldMethod
+	case ":scheme":
+		return fieldScheme
+	case ":authority":
+		return fieldAuthority
+	case ":path":
+		return fieldPath
+	case ":status":
+		return fieldStatus
+	case "host":
+		return fieldHost
+	case "authorization":
+		return fieldAuthorization
+	case "proxy-authorization":
+		return fieldProxyAuthorization
+	case "cookie":
+		return fieldCookie
+	case "user-agent":
+		return fieldUserAgent
+	case "x-forwarded-client-cert":
+		return fieldXFCC
+	case "x-request-id":
+		return fieldRequestID
+	case "x-correlation-id":
+		return fieldCorrelation
+	case "traceparent":
+		return fieldTraceParent
+	case "x-b3-traceid":
+		return fieldB3TraceID
+	case "location":
+		return fieldLocation
+	case "content-type":
+		return fieldContentType
+	case "content-encoding":
+		return fieldContentEncoding
+	case "content-length":
+		return fieldContentLength
+	case "transfer-encoding":
+		return fieldTransferEncoding
+	case "grpc-status":
+		return fieldGRPCStatus
+	case "upgrade":
+		return fieldUpgrade
+	case "x-api-key", "api-key", "apikey", "x-apikey", "x-auth-token", "x-access-token", "x-goog-api-key",
+		"ocp-apim-subscription-key", "private-token", "job-token", "x-vault-token", "x-consul-token",
+		"x-shopify-access-token", "dd-api-key", "x-honeycomb-team", "x-rapidapi-key", "circle-token",
+		"x-figma-token", "x-algolia-api-key", "x-api-token", "x-token", "x-nomad-token",
+		"x-functions-key", "x-app-token", "x-client-secret",
+		"x-redmine-api-key", "x-mbx-apikey", "x-cg-pro-api-key", "x-postmark-server-token", "xi-api-key":
+		return fieldAPIKey
+	}
+	return fieldOther
+}
+
+// place returns where a head keeps a field, nil for those that are worked on
+// as they come.
+func (h *head) place(f field) *[]byte {
+	switch f {
+	case fieldHost:
+		return &h.host
+	case fieldAuthorization:
+		return &h.authorization
+	case fieldProxyAuthorization:
+		return &h.proxyAuthorization
+	case fieldAPIKey:
+		return &h.apiKey
+	case fieldCookie:
+		return &h.cookie
+	case fieldXFCC:
+		return &h.xfcc
+	case fieldUserAgent:
+		return &h.userAgent
+	case fieldRequestID:
+		return &h.requestID
+	case fieldCorrelation:
+		return &h.correlation
+	case fieldTraceParent:
+		return &h.traceParent
+	case fieldB3TraceID:
+		return &h.b3TraceID
+	case fieldLocation:
+		return &h.location
+	case fieldContentType:
+		return &h.contentType
+	case fieldContentEncoding:
+		return &h.contentEncoding
+	case fieldGRPCStatus:
+		return &h.grpcStatus
+	case fieldUpgrade:
+		return &h.upgrade
+	}
+	return nil
+}
+
+// keep takes a field of either version of HTTP: the first value of a field that
+// should occur once.
+func (h *head) keep(f field, value []byte) {
+	if f&fieldTenant != 0 {
+		set(&h.tenant, value)
+		f &^= fieldTenant
+	}
+	if at := h.place(f); at != nil {
+		set(at, value)
+	}
+}
+
+// set keeps the first value of a header that should occur once.
+func set(at *[]byte, value []byte) {
+	if *at == nil && len(value) > 0 {
+		*at = value
+	}
+}

@@ -1,0 +1,347 @@
+package pcap
+
+import (
+	"bytes"
+	"errors"
+)
+
+// HPACK (RFC 7541) as a bystander must read it. A table entry that was filled
+// where nobody looked is unseen, not guessed: indexes count from the newest
+// entry, so those made since stay right however many were missed before.
+// Entries may be kept longer than the sender keeps them, which names nothing
+// wrongly: a sender does not refer to what it has dropped.
+//
+// Of an entry only what somebody reads is kept: for all other fields its place
+// and size. So a table of 4 KiB costs a fraction of that, and a bomb of
+// references costs a byte each.
+
+// hpackEntry is one entry of a dynamic table.
+type hpackEntry struct {
+	field field
+	// known says that value is the entry's value; it is not kept for fields that
+	// nobody reads, nor beyond the memory limit.
+	known bool
+	value []byte
+	// nameLen is -1 where the name is not known.
+	nameLen, size int
+}
+
+// hpackTable is the dynamic table of one direction.
+type hpackTable struct {
+	// entries are in the order of their making, the newest last.
+	entries []hpackEntry
+	size    int // as RFC 7541 §4.1 counts it, as far as it is known
+	max     int // that the sender keeps to
+	// lost says that entries were made before the first one here.
+	lost bool
+	// maxKnown says that max is known: the table was followed from its beginning,
+	// or a change was seen.
+	maxKnown bool
+	// kept is how many bytes of values are held; account takes changes of it.
+	kept int
+}
+
+const (
+	// hpackDefaultMax is the table size of a new connection.
+	hpackDefaultMax = 4096
+	// hpackLargest is the largest table that is followed; of a larger one the
+	// oldest entries are taken as unseen.
+	hpackLargest  = 64 << 10
+	hpackOverhead = 32
+)
+
+var (
+	errHPACK = errors.New("a header block is not HPACK")
+	// errHPACKLost says that the table is not known behind this block.
+	errHPACKLost = errors.New("a header block makes the table unknown")
+)
+
+// forget says that blocks were lost: all entries so far are unseen.
+func (t *hpackTable) forget(budget *int) {
+	*budget += t.kept
+	t.entries, t.size, t.kept, t.lost = t.entries[:0], 0, 0, true
+	if cap(t.entries) > 256 {
+		t.entries = nil
+	}
+}
+
+// blockReader reads the fields of one header block into a head.
+type blockReader struct {
+	table  *hpackTable
+	head   *head
+	tenant string
+	// budget is what all tables together may still keep.
+	budget *int
+	// arena holds decoded texts while the block's head is in use.
+	arena []byte
+	// regular says that a field other than a pseudo header came.
+	regular bool
+	cookies int
+	starved bool
+}
+
+// read reads a block, which may be cut at its end. Of a damaged block the fields
+// before the damage stand.
+func (r *blockReader) read(b []byte) error {
+	for len(b) > 0 {
+		var err error
+		switch c := b[0]; {
+		case c >= 0x80:
+			b, err = r.indexed(b)
+		case c >= 0x40:
+			b, err = r.literal(b, 6, true)
+		case c >= 0x20:
+			b, err = r.resize(b)
+		default:
+			b, err = r.literal(b, 4, false)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hpackInt reads an integer with a prefix of so many bits.
+func hpackInt(b []byte, prefix uint) (n int, rest []byte, err error) {
+	mask := byte(1)<<prefix - 1
+	n = int(b[0] & mask)
+	b = b[1:]
+	if n < int(mask) {
+		return n, b, nil
+	}
+	for shift := uint(0); shift <= 21; shift += 7 {
+		if len(b) == 0 {
+			return 0, nil, errHPACK
+		}
+		c := b[0]
+		b = b[1:]
+		n += int(c&0x7f) << shift
+		if c < 0x80 {
+			return n, b, nil
+		}
+	}
+	return 0, nil, errHPACK
+}
+
+// lookup returns the entry with an index; seen is false for one that was made
+// unseen.
+func (r *blockReader) lookup(index int) (e hpackEntry, seen bool, err error) {
+	switch {
+	case index == 0:
+		return e, false, errHPACK
+	case index <= len(hpackStatic):
+		s := &hpackStatic[index-1]
+		f := s.field
+		if r.tenant != "" && s.name == r.tenant {
+			f |= fieldTenant
+		}
+		return hpackEntry{field: f, known: true, value: s.value, nameLen: len(s.name)}, true, nil
+	}
+	n := len(r.table.entries) - (index - len(hpackStatic))
+	if n >= 0 {
+		e = r.table.entries[n]
+		if !r.table.maxKnown {
+			r.head.inferred = true
+		}
+		return e, true, nil
+	}
+	if r.table.lost && index <= len(hpackStatic)+hpackLargest/hpackOverhead {
+		return hpackEntry{field: fieldUnseen, nameLen: -1}, false, nil
+	}
+	return e, false, errHPACK
+}
+
+func (r *blockReader) indexed(b []byte) ([]byte, error) {
+	index, b, err := hpackInt(b, 7)
+	if err != nil {
+		return nil, err
+	}
+	e, _, err := r.lookup(index)
+	if err != nil {
+		return nil, err
+	}
+	r.found(e.field, e.value, e.known)
+	return b, nil
+}
+
+func (r *blockReader) resize(b []byte) ([]byte, error) {
+	n, b, err := hpackInt(b, 5)
+	if err != nil {
+		return nil, err
+	}
+	t := r.table
+	if n > hpackLargest {
+		n, t.lost = hpackLargest, true
+	}
+	t.max, t.maxKnown = n, true
+	r.evict(0)
+	return b, nil
+}
+
+// text reads a text; unless it is wanted, only its length is looked at.
+func (r *blockReader) text(b []byte, wanted bool) (text, rest []byte, err error) {
+	if len(b) == 0 {
+		return nil, nil, errHPACK
+	}
+	coded := b[0]&0x80 != 0
+	n, b, err := hpackInt(b, 7)
+	if err != nil || n > len(b) {
+		return nil, nil, errHPACK
+	}
+	text, rest = b[:n], b[n:]
+	if coded && wanted {
+		start := len(r.arena)
+		if r.arena, err = appendHuffman(r.arena, text); err != nil {
+			return nil, nil, err
+		}
+		text = r.arena[start:len(r.arena):len(r.arena)]
+	}
+	return text, rest, nil
+}
+
+// literal reads a literal field, and adds it to the table if that is asked.
+func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
+	index, b, err := hpackInt(b, prefix)
+	if err != nil {
+		return nil, err
+	}
+	e := hpackEntry{known: true}
+	if index > 0 {
+		named, seen, err := r.lookup(index)
+		if err != nil {
+			return nil, err
+		}
+		e.field, e.nameLen = named.field, named.nameLen
+		e.known = seen
+	} else {
+		var name []byte
+		if name, b, err = r.text(b, true); err != nil {
+			return nil, err
+		}
+		e.field, e.nameLen = fieldOf(name, r.tenant), len(name)
+	}
+	wanted := e.field != fieldOther
+	value, b, err := r.text(b, wanted || add)
+	if err != nil {
+		return nil, err
+	}
+	r.found(e.field, value, e.known)
+	if !add {
+		return b, nil
+	}
+	return b, r.add(e, value)
+}
+
+// add makes a new entry.
+func (r *blockReader) add(e hpackEntry, value []byte) error {
+	t := r.table
+	if e.nameLen < 0 {
+		// Nobody saw how long its name is. If it may be too large for the table,
+		// it emptied that instead.
+		if e.size = hpackOverhead + len(value); e.size+256 > t.max {
+			return errHPACKLost
+		}
+	} else if e.size = hpackOverhead + e.nameLen + len(value); e.size > t.max {
+		if !t.maxKnown {
+			return errHPACKLost
+		}
+		r.evict(t.max + 1)
+		return nil
+	}
+	r.evict(e.size)
+	if wanted := e.field != fieldOther && e.field != fieldUnseen; wanted && e.known {
+		if len(value) > *r.budget {
+			e.known, r.starved = false, true
+		} else {
+			e.value = bytes.Clone(value)
+			t.kept += len(value)
+			*r.budget -= len(value)
+		}
+	}
+	t.size += e.size
+	t.entries = append(t.entries, e)
+	return nil
+}
+
+// evict drops the oldest entries until there is room for size more bytes.
+func (r *blockReader) evict(size int) {
+	t := r.table
+	n := 0
+	for n < len(t.entries) && t.size+size > t.max {
+		e := &t.entries[n]
+		t.size -= e.size
+		t.kept -= len(e.value)
+		*r.budget += len(e.value)
+		e.value = nil
+		n++
+	}
+	if n > 0 {
+		t.entries = t.entries[n:]
+	}
+	if len(t.entries) == 0 {
+		t.size = 0
+	}
+}
+
+// found takes a field. known says that its value is the sender's.
+func (r *blockReader) found(f field, value []byte, known bool) {
+	h := r.head
+	if f == fieldOther {
+		r.regular = true
+		return
+	}
+	if f == fieldUnseen || !known {
+		h.unseen = true
+		return
+	}
+	if f.pseudo() {
+		if r.regular || !h.pseudo(f&^fieldTenant, value) {
+			// Readers differ about what comes twice or late.
+			h.ambiguous = true
+		}
+		return
+	}
+	r.regular = true
+	if f == fieldCookie {
+		if r.cookies++; r.cookies > 1 {
+			// Cookies may come in pieces (RFC 9113 §8.2.3).
+			start := len(r.arena)
+			r.arena = append(append(append(r.arena, h.cookie...), "; "...), value...)
+			h.cookie = r.arena[start:len(r.arena):len(r.arena)]
+			if r.cookies > 64 {
+				return
+			}
+		}
+	}
+	h.keep(f, value)
+	if f&^fieldTenant == fieldContentLength {
+		h.contentLength(value)
+	}
+}
+
+// pseudo takes a pseudo header; it reports whether that was its first.
+func (h *head) pseudo(f field, value []byte) bool {
+	at := &h.method
+	switch f {
+	case fieldMethod:
+	case fieldPath:
+		at = &h.target
+	case fieldAuthority:
+		at = &h.authority
+	case fieldScheme:
+		at = &h.scheme
+	case fieldStatus:
+		n, ok := decimal(value)
+		if h.statusKnown || !ok || len(value) != 3 {
+			return false
+		}
+		h.status, h.statusKnown = int(n), true
+		return true
+	}
+	if *at != nil {
+		return false
+	}
+	*at = value
+	return true
+}
