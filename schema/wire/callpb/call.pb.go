@@ -456,15 +456,16 @@ func (*Envelope_Account) isEnvelope_Body() {}
 // Call is one observed API request with its answer, after redaction.
 type Call struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// time_us is when the request came, in microseconds since 1970-01-01 UTC.
+	// time_us is when the request came, in microseconds since 1970-01-01 UTC, in
+	// the years 1 to 9999; absent where it is not known.
 	TimeUs *int64 `protobuf:"varint,1,opt,name=time_us,json=timeUs,proto3,oneof" json:"time_us,omitempty"`
 	// id is 16 bytes: equal for copies of one observation, else different.
 	Id         []byte      `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	Source     *Source     `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	Reporter   Reporter    `protobuf:"varint,4,opt,name=reporter,proto3,enum=scopedrift.wire.v1.Reporter" json:"reporter,omitempty"`
 	Credential *Credential `protobuf:"bytes,5,opt,name=credential,proto3" json:"credential,omitempty"`
-	// scopes are those that the call presented. scopes_known tells an empty list
-	// that was presented from none; where there are scopes it is implied.
+	// scopes are those that the call presented. scopes_known, which is set with
+	// them, tells an empty list that was presented from none at all.
 	Scopes   []string `protobuf:"bytes,6,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	Decision Decision `protobuf:"varint,7,opt,name=decision,proto3,enum=scopedrift.wire.v1.Decision" json:"decision,omitempty"`
 	Method   string   `protobuf:"bytes,8,opt,name=method,proto3" json:"method,omitempty"`
