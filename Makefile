@@ -16,7 +16,7 @@ export SCOPEDRIFT_LIBCHDB ?= $(CURDIR)/bin/libchdb.so
 PACKAGES ?= ./...
 GO_FILES = find . -name '*.go' -not -path './.cache/*' -not -path './bin/*'
 
-.PHONY: help demo build engine test lint format-check generate generate-check bench clean
+.PHONY: help demo build engine kafka test lint format-check generate generate-check bench clean
 
 help: ## show this help
 	@echo 'scopedrift: what every machine credential really does, against what it was granted'
@@ -37,7 +37,11 @@ engine:
 	$(Q)$(GO) build -trimpath -o bin/ ./cmd/scopedrift-engine
 	$(Q)if [[ $$SCOPEDRIFT_LIBCHDB == $(CURDIR)/bin/libchdb.so ]]; then pipeline/engine/fetch-libchdb.sh .cache bin/libchdb.so; fi
 
-test: build lint generate-check ## check everything, then run every test against the real engine
+# The real broker of the tests; without java or mvn its tests skip.
+kafka:
+	$(Q)pipeline/kafka/kafkatest/fetch-kafka.sh .cache
+
+test: build kafka lint generate-check ## check everything, then run every test against the real engine
 	$(Q)$(GO) test -json -timeout 40m $(TESTFLAGS) $(PACKAGES) | $(GO) run ./.ci/report
 
 lint: format-check ## check format, vet and staticcheck
