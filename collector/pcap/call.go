@@ -25,7 +25,11 @@ type builder struct {
 	tenantHeader string
 	source       schema.Source
 
-	head     head
+	head   head
+	blocks blockReader
+	// tables is how many bytes all tables of HPACK may still hold.
+	tables int
+
 	evidence identify.Evidence
 	identity identify.Identity
 	strings  interner
@@ -57,12 +61,19 @@ func (b *builder) exchange() *exchange {
 	return new(exchange)
 }
 
-// request fills an exchange's call from the head that h has just parsed.
-func (b *builder) request(h *http1, x *exchange, truncated bool) {
+// origin is who talks to whom.
+type origin struct{ client, server *endpoint }
+
+func (c *connection) origin(client side) origin {
+	return origin{c.key.endpoint(client), c.key.endpoint(client.other())}
+}
+
+// request fills an exchange's call from the head d of its request, which is the
+// ordinal-th of its connection.
+func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, truncated bool) {
 	b.stats.Requests++
-	d := h.head
 	c := &x.call
-	b.place(c, h, x.nanos, "request", h.requests)
+	b.place(c, o, x.nanos, "request", ordinal)
 	x.head = string(d.method) == "HEAD"
 	x.connect = bytes.Equal(d.method, methodConnect)
 	x.upgrade = upgradeOf(d.upgrade)
@@ -91,8 +102,8 @@ func (b *builder) request(h *http1, x *exchange, truncated bool) {
 }
 
 // place fills what the connection says: where, when, who.
-func (b *builder) place(c *schema.Call, h *http1, nanos int64, what string, ordinal uint64) {
-	client, server := h.conn.key.endpoint(h.client), h.conn.key.endpoint(h.client.other())
+func (b *builder) place(c *schema.Call, o origin, nanos int64, what string, ordinal uint64) {
+	client, server := o.client, o.server
 	c.Source = b.source
 	c.Reporter = schema.ReporterServer
 	c.Time = time.Unix(0, nanos).UTC()
@@ -146,10 +157,41 @@ func (b *builder) answer(x *exchange, d *head, nanos int64) {
 
 var grpcType = []byte("application/grpc")
 
+// isGRPC reports whether a content type is one of gRPC, gRPC-Web included.
+func isGRPC(contentType []byte) bool {
+	return len(contentType) >= len(grpcType) && bytes.EqualFold(contentType[:len(grpcType)], grpcType)
+}
+
+// grpcRequest names the operation of a gRPC request, which is its path. It
+// reports whether the request is one.
+func (b *builder) grpcRequest(x *exchange, d *head) bool {
+	if !isGRPC(d.contentType) || string(d.method) != "POST" {
+		return false
+	}
+	if c := &x.call; grpcMethod(c.Path) {
+		c.Operation, c.RouteSource = c.Path, schema.RouteFromSource
+	}
+	return true
+}
+
+// grpcMethod reports whether a path is "/package.Service/Method".
+func grpcMethod(path string) bool {
+	service, method, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if !ok || service == "" || method == "" || path[0] != '/' {
+		return false
+	}
+	for _, c := range []byte(path[1:]) {
+		if c != '.' && c != '_' && c != '/' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return !strings.ContainsAny(method, "/.")
+}
+
 // decision maps an answer. The status of gRPC, which grpc-web carries over
 // HTTP/1, is not the HTTP one.
 func decision(d *head) schema.Decision {
-	if d.status == 200 && len(d.contentType) >= len(grpcType) && bytes.EqualFold(d.contentType[:len(grpcType)], grpcType) {
+	if d.status == 200 && isGRPC(d.contentType) {
 		code, ok := decimal(d.grpcStatus)
 		if !ok {
 			return schema.DecisionUnknown
@@ -166,14 +208,13 @@ func (b *builder) lasted(x *exchange, nanos int64) {
 	}
 }
 
-// orphan emits an answer whose request is not known.
-func (b *builder) orphan(h *http1, r *messageReader) {
-	h.orphans++
+// orphan emits an answer with the head d whose request is not known.
+func (b *builder) orphan(o origin, ordinal uint64, d *head, nanos int64) {
 	b.stats.Orphans++
 	var c schema.Call
-	b.place(&c, h, r.begin.nanos, "orphan", h.orphans)
-	c.Status = uint16(h.head.status)
-	c.Decision = decision(h.head)
+	b.place(&c, o, nanos, "orphan", ordinal)
+	c.Status = uint16(d.status)
+	c.Decision = decision(d)
 	c.Quality = schema.QualityOrphan
 	b.append(&c)
 }
@@ -288,11 +329,13 @@ func (i *interner) of(b []byte) string {
 }
 
 func upgradeOf(value []byte) upgrade {
-	switch {
-	case len(value) == 0:
+	if len(value) == 0 {
 		return upgradeNone
-	case bytes.EqualFold(value, []byte("h2c")):
-		return upgradeHTTP2
+	}
+	for name := range bytes.SplitSeq(value, []byte{','}) {
+		if bytes.EqualFold(bytes.Trim(name, " \t"), []byte("h2c")) {
+			return upgradeHTTP2
+		}
 	}
 	return upgradeOther
 }

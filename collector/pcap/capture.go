@@ -30,6 +30,10 @@ type Limits struct {
 	// PendingTotal how many in total before a connection may keep one only
 	// (16,384).
 	Pending, PendingTotal int
+	// Streams is how many streams of an HTTP/2 connection are followed at a time
+	// (1,024), TableBytes how much all its header tables together may hold of the
+	// values in them (16 MiB); what is beyond counts as not seen.
+	Streams, TableBytes int
 	// Idle ends a connection that was quiet for so long by the capture's own
 	// clock (10 minutes).
 	Idle time.Duration
@@ -61,6 +65,8 @@ func (l Limits) withDefaults() Limits {
 	number(&l.HeadBytes, 64<<10)
 	number(&l.Pending, 256)
 	number(&l.PendingTotal, 16<<10)
+	number(&l.Streams, 1<<10)
+	number(&l.TableBytes, 16<<20)
 	number(&l.ReorderPackets, 256)
 	span(&l.Idle, 10*time.Minute)
 	span(&l.ReorderTime, 10*time.Millisecond)
@@ -161,7 +167,9 @@ func newRun(cfg *Config, in collector.Input, sink collector.Sink) *run {
 		limits: cfg.Limits, stats: r.stats, tenantHeader: cfg.TenantHeader,
 		source:  schema.Source{Type: "pcap", Name: in.Name},
 		strings: interner{seed: maphash.MakeSeed()},
+		tables:  cfg.Limits.TableBytes,
 	}
+	r.builder.blocks = blockReader{head: &r.builder.head, tenant: cfg.TenantHeader, budget: &r.builder.tables}
 	r.table = newTable(cfg.Limits, r.stats, func(c *connection) protocol { return newSniffer(c, r.builder) })
 	return r
 }

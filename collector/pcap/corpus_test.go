@@ -89,9 +89,6 @@ func TestCorpusCounts(t *testing.T) {
 				t.Errorf("%d calls (%d pairs, %d orphans) of %d requests and %d answers",
 					n, pairs, stats.Orphans, stats.Requests, stats.Responses)
 			}
-			if field[1] != "http1" {
-				return
-			}
 			requests, _ := strconv.ParseUint(field[4], 10, 64)
 			responses, _ := strconv.ParseUint(field[5], 10, 64)
 			if d, ok := differing[field[0]]; ok {

@@ -37,7 +37,7 @@ type hpackTable struct {
 	// maxKnown says that max is known: the table was followed from its beginning,
 	// or a change was seen.
 	maxKnown bool
-	// kept is how many bytes of values are held; account takes changes of it.
+	// kept is how many bytes of values are held.
 	kept int
 }
 
@@ -48,13 +48,11 @@ const (
 	// oldest entries are taken as unseen.
 	hpackLargest  = 64 << 10
 	hpackOverhead = 32
+	// maxCookies and maxCookieBytes bound what is put together of cookies.
+	maxCookies, maxCookieBytes = 64, 16 << 10
 )
 
-var (
-	errHPACK = errors.New("a header block is not HPACK")
-	// errHPACKLost says that the table is not known behind this block.
-	errHPACKLost = errors.New("a header block makes the table unknown")
-)
+var errHPACK = errors.New("a header block is not HPACK")
 
 // forget says that blocks were lost: all entries so far are unseen.
 func (t *hpackTable) forget(budget *int) {
@@ -227,27 +225,29 @@ func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
 		return nil, err
 	}
 	r.found(e.field, value, e.known)
-	if !add {
-		return b, nil
+	if add {
+		r.add(e, value)
 	}
-	return b, r.add(e, value)
+	return b, nil
 }
 
 // add makes a new entry.
-func (r *blockReader) add(e hpackEntry, value []byte) error {
+func (r *blockReader) add(e hpackEntry, value []byte) {
 	t := r.table
 	if e.nameLen < 0 {
 		// Nobody saw how long its name is. If it may be too large for the table,
 		// it emptied that instead.
-		if e.size = hpackOverhead + len(value); e.size+256 > t.max {
-			return errHPACKLost
+		if e.size = hpackOverhead + len(value); e.size+256 > t.limit() {
+			t.forget(r.budget)
+			return
 		}
-	} else if e.size = hpackOverhead + e.nameLen + len(value); e.size > t.max {
+	} else if e.size = hpackOverhead + e.nameLen + len(value); e.size > t.limit() {
 		if !t.maxKnown {
-			return errHPACKLost
+			t.forget(r.budget)
+			return
 		}
 		r.evict(t.max + 1)
-		return nil
+		return
 	}
 	r.evict(e.size)
 	if wanted := e.field != fieldOther && e.field != fieldUnseen; wanted && e.known {
@@ -261,7 +261,23 @@ func (r *blockReader) add(e hpackEntry, value []byte) error {
 	}
 	t.size += e.size
 	t.entries = append(t.entries, e)
-	return nil
+}
+
+// limit is the size up to which an entry surely fits.
+func (t *hpackTable) limit() int {
+	if t.maxKnown {
+		return t.max
+	}
+	return hpackDefaultMax
+}
+
+// begin makes the table of a direction that is read from its beginning, or from
+// its middle.
+func (t *hpackTable) begin(midstream bool) {
+	t.max, t.maxKnown, t.lost = hpackDefaultMax, !midstream, midstream
+	if midstream {
+		t.max = hpackLargest
+	}
 }
 
 // evict drops the oldest entries until there is room for size more bytes.
@@ -304,14 +320,11 @@ func (r *blockReader) found(f field, value []byte, known bool) {
 	}
 	r.regular = true
 	if f == fieldCookie {
-		if r.cookies++; r.cookies > 1 {
-			// Cookies may come in pieces (RFC 9113 §8.2.3).
+		// Cookies may come in pieces (RFC 9113 §8.2.3).
+		if r.cookies++; r.cookies > 1 && r.cookies < maxCookies && len(h.cookie)+len(value) < maxCookieBytes {
 			start := len(r.arena)
 			r.arena = append(append(append(r.arena, h.cookie...), "; "...), value...)
 			h.cookie = r.arena[start:len(r.arena):len(r.arena)]
-			if r.cookies > 64 {
-				return
-			}
 		}
 	}
 	h.keep(f, value)

@@ -102,6 +102,9 @@ func (h *http1) data(from side, c chunk) (protocol, chunk) {
 		case phaseTunnel:
 			n = len(c.data)
 		case phaseSearch:
+			if isRequest && bytes.HasPrefix(c.data, http2Preface) {
+				return h.become(newHTTP2(h.conn, h.out, h.client, false)), c
+			}
 			n = h.search(r, isRequest, c)
 		}
 		c = advance(c, n)
@@ -179,6 +182,7 @@ func (h *http1) more(r *messageReader, isRequest bool, c chunk) (protocol, int) 
 // the connection speaks something else, later the border is lost.
 func (h *http1) noMessage(r *messageReader, isRequest bool, c chunk) (protocol, int) {
 	preface := isRequest && bytes.HasPrefix(r.head, http2Preface[:14])
+	kept := max(0, len(r.head)-len(c.data)) // of earlier segments
 	h.shrink(r)
 	if !h.request.started && !h.answer.started {
 		h.shrink(&h.request)
@@ -186,7 +190,9 @@ func (h *http1) noMessage(r *messageReader, isRequest bool, c chunk) (protocol, 
 		h.out.stats.forget(speaksHTTP1)
 		s := newSniffer(h.conn, h.out)
 		if preface {
-			return s.settle(speaksHTTP2), 0
+			h2 := newHTTP2(h.conn, h.out, h.client, false)
+			h2.dirs[0].have = kept
+			return h2, 0
 		}
 		s.holes[0] = h.hadGap
 		if s.searching = h.conn.midstream() || h.hadGap; !s.searching {

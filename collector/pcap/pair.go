@@ -113,7 +113,7 @@ func (h *http1) onRequest(r *messageReader, seq uint32, truncated bool) {
 	h.observeOrder(x)
 	h.answersSince, h.lastEndKnown = 0, false
 	h.requests++
-	h.out.request(h, x, truncated)
+	h.out.request(h.conn.origin(h.client), h.requests, x, h.head, truncated)
 	h.last = x
 	h.pending = append(h.pending, x)
 	for n := len(h.pending); n > h.out.limits.Pending || n > 1 && h.out.live > h.out.limits.PendingTotal; n-- {
@@ -176,11 +176,15 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 		h.interim(r, seq, truncated)
 		return nil
 	}
-	h.out.stats.Responses++
 	h.answersSince++
 	x, quality := h.match(r)
+	if status == 101 && !truncated && x != nil && (x.upgrade == upgradeHTTP2 || x.upgrade != upgradeNone && upgradeOf(h.head.upgrade) == upgradeHTTP2) {
+		return h.toHTTP2(x, quality)
+	}
+	h.out.stats.Responses++
 	if x == nil {
-		h.out.orphan(h, r)
+		h.orphans++
+		h.out.orphan(h.conn.origin(h.client), h.orphans, h.head, r.begin.nanos)
 	} else {
 		if truncated || x.truncated {
 			quality = schema.QualityTruncated
@@ -208,12 +212,21 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 		return h.become(newSniffer(h.conn, h.out))
 	case x.connect:
 		h.request.phase = phaseIdle
-	case status == 101 && x.upgrade == upgradeHTTP2:
-		return h.become(newSniffer(h.conn, h.out).settle(speaksHTTP2))
 	case status == 101:
 		return h.become(newSniffer(h.conn, h.out).settle(speaksUpgraded))
 	}
 	return nil
+}
+
+// toHTTP2 changes the version: the answer to the request comes on stream 1.
+func (h *http1) toHTTP2(x *exchange, quality schema.Quality) protocol {
+	h.out.stats.Interim++
+	if h.tainted {
+		quality = schema.QualityGap
+	}
+	next := newHTTP2(h.conn, h.out, h.client, false)
+	h.become(next)
+	return next.adopt(x, quality)
 }
 
 // become hands the connection to another protocol for good.

@@ -70,8 +70,11 @@ func (s *sniffer) data(from side, c chunk) (protocol, chunk) {
 	switch {
 	case searching && !c.start:
 		return s.pass(c)
-	case len(b) >= 8 && bytes.HasPrefix(http2Preface, b[:min(len(b), len(http2Preface))]):
-		return s.settle(speaksHTTP2), c
+	case len(b) >= 8 && bytes.HasPrefix(http2Preface, b[:min(len(b), len(http2Preface))]) && (!s.conn.clientKnown || s.conn.client == from):
+		return s.http2(from, false), c
+	case !searching && s.conn.client != from && isSettings(b):
+		// The server need not wait for the client's first byte.
+		return s.http2(from.other(), false), c
 	case isTLS(b) && s.passed < 8:
 		s.out.stats.Protocols[speaksTLS]++
 		return &tlsReader{stats: s.out.stats}, c
@@ -83,6 +86,17 @@ func (s *sniffer) data(from side, c chunk) (protocol, chunk) {
 	if n += skipped; n > 0 {
 		c.data, c.seq, c.start = b[n:], c.seq+uint32(n), true
 		return s, c
+	}
+	if searching {
+		if fromClient, ok := attachFit(b); ok {
+			client := from
+			if !fromClient {
+				client = from.other()
+			}
+			if !s.conn.clientKnown || s.conn.client == client {
+				return s.http2(client, true), c
+			}
+		}
 	}
 	if f := requestFit(b, searching); f == fitYes || f == fitSoFar && (!searching || len(b) > 8) {
 		if !s.conn.clientKnown || s.conn.client == from {
@@ -117,6 +131,17 @@ func (s *sniffer) http1(client side) *http1 {
 		h.broken, h.hadGap = true, true
 		h.requestHole, h.answersLost = s.holes[client], s.holes[client.other()]
 	}
+	return h
+}
+
+// http2 begins to read frames.
+func (s *sniffer) http2(client side, joined bool) *http2 {
+	h := newHTTP2(s.conn, s.out, client, joined)
+	if s.passed > 0 {
+		s.out.stats.Unread[speaksOther] += s.passed
+		s.passed = 0
+	}
+	h.gaps = s.holes[0] || s.holes[1]
 	return h
 }
 

@@ -13,6 +13,9 @@ const (
 	dropHead        = "head_too_long"
 	dropFragments   = "fragments_without_the_rest"
 	dropTruncated   = "head_cut_before_its_first_line"
+	dropFrame       = "malformed_frame"
+	dropBlock       = "malformed_header_block"
+	dropTables      = "header_table_bytes_in_total"
 )
 
 // maxServerNames bounds the names counted in Stats.TLSServers.
@@ -39,8 +42,8 @@ type Stats struct {
 	// they name none and "(more)" beyond the first 1,024 names.
 	TLSServers map[string]uint64
 
-	// Requests, Responses (final ones) and Interim (1xx) are HTTP/1 messages
-	// whose first line was read. Calls counts what left, by quality.
+	// Requests, Responses (final ones) and Interim (1xx) are messages whose first
+	// line, or header block, was read. Calls counts what left, by quality.
 	Requests, Responses, Interim uint64
 	Calls                        map[string]uint64
 	// Orphans are answers without request, Unanswered requests without answer.
@@ -49,6 +52,10 @@ type Stats struct {
 	// messages,
 	// Ambiguous the messages whose framing two readers may take differently.
 	Resyncs, Ambiguous uint64
+
+	// Frames counts those of HTTP/2, Unseen the header blocks of which a field was
+	// not legible, Pushed the requests that servers made up themselves.
+	Frames, Unseen, Pushed uint64
 
 	// Gaps and GapBytes are what the capture lost inside connections that it
 	// saw both sides of; OneSidedBytes what passed by unseen in directions
