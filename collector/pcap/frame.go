@@ -260,7 +260,7 @@ func (h *http2) frameEnd(r *frameReader, payload []byte, nanos int64) {
 	case frameContinuation:
 		h.blockMore(r, f, payload)
 	case frameReset:
-		h.reset(f.stream)
+		h.reset(r, f.stream)
 	case frameGoAway:
 		if len(payload) >= 4 && !r.damaged {
 			h.goAway(r, binary.BigEndian.Uint32(payload)&0x7fffffff)

@@ -190,6 +190,7 @@ const (
 type truth struct {
 	status int
 	size   int
+	grpc   int // status of gRPC, 0 where it is none: none made up succeeds
 }
 
 // talk makes up a whole conversation of n calls and notes its truth by path.
@@ -272,7 +273,7 @@ func (w *wire) compose(path string) (request, answer []byte, fact truth) {
 	}
 	status := 200 + r.IntN(400)
 	size := r.IntN(6000)
-	fact = truth{status, size}
+	fact = truth{status: status, size: size}
 	var a bytes.Buffer
 	if r.IntN(20) == 0 {
 		a.WriteString("HTTP/1.1 100 Continue\r\n\r\n")

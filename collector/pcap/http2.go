@@ -20,6 +20,8 @@ type stream struct {
 	// one of them stood behind a border found by likeness, ambiguous that readers
 	// may differ about them, orphaned that an answer went out alone before.
 	unseen, unproven, ambiguous, orphaned bool
+	// cancelled says that the client gave it up.
+	cancelled bool
 	// grpc says that only a gRPC status tells the result; grpcMaybe that the
 	// field which would tell was not seen. resultKnown says that the status came.
 	grpc, grpcMaybe, resultKnown bool
@@ -42,7 +44,7 @@ type http2 struct {
 	// joined says that the connection was joined in its middle, gaps that bytes
 	// were lost.
 	joined, gaps bool
-	nanos        int64 // of the chunk being read
+	cancelled    int // streams
 }
 
 // newHTTP2 begins to read a connection from the client's first byte, or in its
@@ -359,10 +361,33 @@ func (h *http2) ended(r *frameReader, id uint32, nanos int64) {
 	}
 }
 
-// reset ends a stream at once.
-func (h *http2) reset(id uint32) {
-	if s := h.find(id); s != nil {
+// maxCancelled bounds the streams of a connection that the client gave up, but
+// that a server may still answer.
+const maxCancelled = 64
+
+// reset ends a stream at once. What a client gives up may be done all the same:
+// its answer is waited for.
+func (h *http2) reset(r *frameReader, id uint32) {
+	s := h.find(id)
+	if s == nil {
+		return
+	}
+	if !r.client || s.x == nil || s.x.answered {
 		h.finish(s)
+		return
+	}
+	if s.x.requestDone = true; s.cancelled {
+		return
+	}
+	s.cancelled = true
+	if h.cancelled++; h.cancelled <= maxCancelled {
+		return
+	}
+	for _, s := range h.streams {
+		if s.cancelled {
+			h.finish(s)
+			return
+		}
 	}
 }
 
@@ -394,6 +419,9 @@ func (h *http2) sweep() {
 }
 
 func (h *http2) remove(s *stream) {
+	if s.cancelled {
+		h.cancelled--
+	}
 	i := h.index(s.id)
 	copy(h.streams[i:], h.streams[i+1:])
 	h.streams[len(h.streams)-1] = nil
