@@ -3,6 +3,7 @@ package pcap
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/google/gopacket"
@@ -46,8 +47,8 @@ type packet struct {
 const (
 	reasonNotIP  = "not_ip"
 	reasonNotTCP = "not_tcp"
-	// reasonFragment is a part of an IPv4 datagram that waits for the others;
-	// the one that completes it counts as a packet. Of IPv6 none is read.
+	// reasonFragment is a part of a datagram that waits for the others; the one
+	// that completes it counts as a packet.
 	reasonFragment  = "ip_fragment"
 	reasonFragment6 = "ipv6_fragment"
 	reasonLink      = "link_type_unknown"
@@ -77,6 +78,39 @@ var extensionClass = gopacket.NewLayerClass([]gopacket.LayerType{
 	layers.LayerTypeIPv6HopByHop, layers.LayerTypeIPv6Routing, layers.LayerTypeIPv6Destination,
 })
 
+// mplsLayer skips a stack of labels. What follows says nowhere what it is: IP is
+// told by its version, Ethernet (RFC 4448) by the control word before it.
+type mplsLayer struct {
+	layers.BaseLayer
+	next gopacket.LayerType
+}
+
+var errMPLS = errors.New("a stack of MPLS labels has no end")
+
+func (m *mplsLayer) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
+	for at := 0; at+4 < len(data) && at < 64; at += 4 {
+		if data[at+2]&1 == 0 {
+			continue
+		}
+		m.Contents, m.Payload = data[:at+4], data[at+4:]
+		switch m.Payload[0] >> 4 {
+		case 4:
+			m.next = layers.LayerTypeIPv4
+		case 6:
+			m.next = layers.LayerTypeIPv6
+		default:
+			if m.next = gopacket.LayerTypePayload; m.Payload[0]>>4 == 0 && len(m.Payload) > 4 {
+				m.next, m.Payload = layers.LayerTypeEthernet, m.Payload[4:]
+			}
+		}
+		return nil
+	}
+	return errMPLS
+}
+
+func (*mplsLayer) CanDecode() gopacket.LayerClass      { return layers.LayerTypeMPLS }
+func (m *mplsLayer) NextLayerType() gopacket.LayerType { return m.next }
+
 // decoder turns records into packets. Not safe for concurrent use.
 type decoder struct {
 	eth    layers.Ethernet
@@ -90,9 +124,10 @@ type decoder struct {
 	geneve geneveLayer
 	gre    layers.GRE
 	erspan layers.ERSPANII
+	mpls   mplsLayer
 	parts  defragmenter
 
-	fromEthernet, fromVLAN, fromIP4, fromIP6 *gopacket.DecodingLayerParser
+	fromEthernet, fromVLAN, fromIP4, fromIP6, fromMPLS *gopacket.DecodingLayerParser
 
 	found []gopacket.LayerType
 }
@@ -100,7 +135,7 @@ type decoder struct {
 func newDecoder() *decoder {
 	d := &decoder{found: make([]gopacket.LayerType, 0, 16)}
 	all := []gopacket.DecodingLayer{
-		&d.eth, &d.vlan, &d.ip4, &d.ip6, &d.ext, &d.udp, &d.tcp, &d.vxlan, &d.geneve, &d.gre, &d.erspan,
+		&d.eth, &d.vlan, &d.ip4, &d.ip6, &d.ext, &d.udp, &d.tcp, &d.vxlan, &d.geneve, &d.gre, &d.erspan, &d.mpls,
 	}
 	parser := func(first gopacket.LayerType) *gopacket.DecodingLayerParser {
 		container := gopacket.DecodingLayerContainer(gopacket.DecodingLayerSparse(nil))
@@ -118,6 +153,7 @@ func newDecoder() *decoder {
 	d.fromVLAN = parser(layers.LayerTypeDot1Q)
 	d.fromIP4 = parser(layers.LayerTypeIPv4)
 	d.fromIP6 = parser(layers.LayerTypeIPv6)
+	d.fromMPLS = parser(layers.LayerTypeMPLS)
 	return d
 }
 
@@ -137,17 +173,25 @@ func (d *decoder) decode(rec *record, p *packet) string {
 		parser = d.fromIP6
 	case 0x8100, 0x88a8, 0x9100:
 		parser = d.fromVLAN
+	case 0x8847, 0x8848:
+		parser = d.fromMPLS
 	default:
 		return reasonNotIP
 	}
 	reason = d.layers(parser, data, rec, p)
 	// A tunnel may be in parts and hold parts again.
-	for depth := 0; reason == reasonFragment && depth < 4; depth++ {
-		whole := d.parts.add(d.ip4.Contents, d.ip4.Payload, rec.nanos)
+	for depth := 0; depth < 4; depth++ {
+		var whole []byte
+		switch reason {
+		case reasonFragment:
+			whole, parser = d.parts.add(d.ip4.Contents, d.ip4.Payload, rec.nanos), d.fromIP4
+		case reasonFragment6:
+			whole, parser = d.parts.add6(d.ip6.Contents, d.fragment6(), rec.nanos), d.fromIP6
+		}
 		if whole == nil {
 			break
 		}
-		reason = d.layers(d.fromIP4, whole, rec, p)
+		reason = d.layers(parser, whole, rec, p)
 	}
 	return reason
 }
@@ -162,6 +206,22 @@ func (d *decoder) layers(parser *gopacket.DecodingLayerParser, data []byte, rec 
 		return reasonMalformed
 	}
 	return d.collect(rec, p)
+}
+
+// fragment6 returns the fragment header that ended the layers, with what is
+// behind it; nil if none did.
+func (d *decoder) fragment6() []byte {
+	switch d.found[len(d.found)-1] {
+	case layers.LayerTypeIPv6:
+		if d.ip6.NextLayerType() == layers.LayerTypeIPv6Fragment {
+			return d.ip6.Payload
+		}
+	case layers.LayerTypeIPv6HopByHop, layers.LayerTypeIPv6Routing, layers.LayerTypeIPv6Destination:
+		if d.ext.NextHeader == layers.IPProtocolIPv6Fragment {
+			return d.ext.Payload
+		}
+	}
+	return nil
 }
 
 // isPanic tells gopacket's caught panics from its ordinary errors.
@@ -221,12 +281,11 @@ func (d *decoder) notTCP(last gopacket.LayerType) string {
 		if d.ip4.Flags&layers.IPv4MoreFragments != 0 || d.ip4.FragOffset != 0 {
 			return reasonFragment
 		}
-	case layers.LayerTypeIPv6:
-		if d.ip6.NextHeader == layers.IPProtocolIPv6Fragment {
-			return reasonFragment6
-		}
-	case layers.LayerTypeEthernet, layers.LayerTypeDot1Q, layers.LayerTypeGRE:
+	case layers.LayerTypeEthernet, layers.LayerTypeDot1Q, layers.LayerTypeGRE, layers.LayerTypeMPLS:
 		return reasonNotIP
+	}
+	if d.fragment6() != nil {
+		return reasonFragment6
 	}
 	return reasonNotTCP
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// The bounds of what is kept of fragmented IPv4 datagrams.
+// The bounds of what is kept of fragmented IP datagrams.
 const (
 	maxDatagrams     = 256
 	maxDatagramParts = 128
@@ -14,10 +14,12 @@ const (
 	fragmentPatience = int64(60e9)
 )
 
-// datagramKey is what RFC 791 says the parts of a datagram have in common.
+// datagramKey is what the parts of a datagram have in common (RFC 791, RFC 8200
+// §4.5).
 type datagramKey struct {
-	src, dst [4]byte
-	id       uint16
+	src, dst [16]byte
+	id       uint32
+	version  uint8
 	protocol uint8
 }
 
@@ -26,7 +28,7 @@ type fragment struct {
 	data   []byte
 }
 
-// datagram is an IPv4 datagram in parts, in order and without overlap.
+// datagram is a datagram in parts, in order and without overlap.
 type datagram struct {
 	header []byte // of the first part
 	parts  []fragment
@@ -35,7 +37,7 @@ type datagram struct {
 	number uint64 // of arrival, to drop the oldest
 }
 
-// defragmenter puts IPv4 datagrams together again. Where parts overlap, the
+// defragmenter puts IP datagrams together again. Where parts overlap, the
 // first one wins.
 type defragmenter struct {
 	datagrams map[datagramKey]*datagram
@@ -52,11 +54,33 @@ func (f *defragmenter) add(header, payload []byte, nanos int64) []byte {
 	}
 	field := binary.BigEndian.Uint16(header[6:])
 	offset, more := int(field&0x1fff)*8, field&0x2000 != 0
+	key := datagramKey{id: uint32(binary.BigEndian.Uint16(header[4:])), version: 4, protocol: header[9]}
+	copy(key.src[:], header[12:16])
+	copy(key.dst[:], header[16:20])
+	return f.part(key, header, payload, offset, more, nanos)
+}
+
+// add6 is add for IPv6: part begins with the fragment header. Other extension
+// headers before that are left out of the whole.
+func (f *defragmenter) add6(header, part []byte, nanos int64) []byte {
+	if len(header) < 40 || len(part) <= 8 {
+		f.incomplete++
+		return nil
+	}
+	field := binary.BigEndian.Uint16(part[2:])
+	// The protocol is the first part's word alone (RFC 8200 §4.5).
+	key := datagramKey{[16]byte(header[8:24]), [16]byte(header[24:40]), binary.BigEndian.Uint32(part[4:]), 6, 0}
+	first := append(slices.Clone(header[:40]), part[0])
+	return f.part(key, first, part[8:], int(field&^7), field&1 != 0, nanos)
+}
+
+// part takes a part of a datagram. header is kept of the first one; of IPv6 it
+// has the protocol behind it.
+func (f *defragmenter) part(key datagramKey, header, payload []byte, offset int, more bool, nanos int64) []byte {
 	if offset+len(payload) > 65535 || more && len(payload)%8 != 0 {
 		f.incomplete++
 		return nil
 	}
-	key := datagramKey{[4]byte(header[12:16]), [4]byte(header[16:20]), binary.BigEndian.Uint16(header[4:]), header[9]}
 	d := f.datagrams[key]
 	if d != nil && nanos-d.nanos > fragmentPatience {
 		f.forget(key, d)
@@ -126,9 +150,15 @@ func (f *defragmenter) whole(key datagramKey, d *datagram) []byte {
 	for _, p := range d.parts {
 		out = append(out, p.data...)
 	}
+	delete(f.datagrams, key)
+	if key.version == 6 {
+		out[6] = out[40]
+		out = slices.Delete(out, 40, 41)
+		binary.BigEndian.PutUint16(out[4:], uint16(d.size))
+		return out
+	}
 	binary.BigEndian.PutUint16(out[2:], uint16(len(out)))
 	binary.BigEndian.PutUint16(out[6:], 0)
-	delete(f.datagrams, key)
 	return out
 }
 
