@@ -23,6 +23,8 @@ type hostTable struct {
 // hostSites are the sites of one host, the longest base path first.
 type hostSites struct {
 	sites []*site
+	// next are those of the host's next wider name, or nil.
+	next *hostSites
 }
 
 // site is what answers below one base path of a host: mostly one service. Two
@@ -60,6 +62,17 @@ func newHostTable(services []*Service) hostTable {
 			for _, site := range h.sites {
 				t.route(site, routers, order)
 			}
+		}
+	}
+	for host, h := range t.exact {
+		name := hostName(host)
+		if h.next = t.exact[name]; h.next == nil || name == host {
+			h.next = wider(&t, name)
+		}
+	}
+	for suffix, h := range t.wild {
+		if suffix != "" {
+			h.next = wider(&t, suffix)
 		}
 	}
 	return t
@@ -117,7 +130,7 @@ func (t *hostTable) route(site *site, routers map[string]*router, order map[*Ser
 				continue
 			}
 			if taken := built.add(s, o); taken != nil {
-				t.conflicts = append(t.conflicts, conflict{*taken, endpoint{o.Method, s, o}})
+				t.conflicts = append(t.conflicts, conflict{*taken, endpoint{s, o}})
 			}
 		}
 	}
@@ -145,7 +158,7 @@ func (c *Catalog) Route(host, method, path string) (Route, bool) {
 	if site == nil {
 		return Route{}, false
 	}
-	route := site.find(rest, strings.ToUpper(method))
+	route := site.find(rest, methodOf(method))
 	if route.Service.Tenant.Host != "" {
 		route.Tenant = route.Service.Tenant.fromHost(host)
 	}
@@ -176,77 +189,97 @@ func pathOnly(path string) string {
 
 // find returns the site of host and path, and the path after its base path.
 func (t *hostTable) find(host, path string) (*site, string) {
-	var found *site
-	var rest string
-	t.each(host, func(h *hostSites) bool {
+	for h := t.nearest(host); h != nil; h = h.next {
 		for _, s := range h.sites {
 			if after, ok := afterBase(path, s.basePath); ok {
-				found, rest = s, after
-				return true
+				return s, after
 			}
 		}
-		return false
-	})
-	return found, rest
+	}
+	return nil, ""
 }
 
 // single returns the only service of the host's nearest entry, or nil.
 func (t *hostTable) single(host string) *Service {
-	var found *Service
-	t.each(host, func(h *hostSites) bool {
-		if len(h.sites) == 1 && len(h.sites[0].services) == 1 {
-			found = h.sites[0].services[0]
-		}
-		return true
-	})
-	return found
+	h := t.nearest(host)
+	if h == nil || len(h.sites) != 1 || len(h.sites[0].services) != 1 {
+		return nil
+	}
+	return h.sites[0].services[0]
 }
 
-// each calls f with the sites of the host, the nearest first, until f is
-// satisfied.
-func (t *hostTable) each(host string, f func(*hostSites) bool) {
-	var buf [maxHost]byte
-	if len(host) > len(buf) || len(host) == 0 {
-		return
+// nearest returns the sites of the nearest name of a host, or nil.
+func (t *hostTable) nearest(host string) *hostSites {
+	if len(host) > maxHost || len(host) == 0 {
+		return nil
 	}
-	for i := 0; i < len(host); i++ {
-		c := host[i]
+	name := hostName(host)
+	if !t.ports {
+		// The table has lower-case names only, so what is found as it stands
+		// would be found in lower case.
+		if h := t.exact[name]; h != nil {
+			return h
+		}
+	}
+	for i := range len(host) {
+		if 'A' <= host[i] && host[i] <= 'Z' {
+			var buf [maxHost]byte
+			return nearest(t, lower(buf[:], host), len(name))
+		}
+	}
+	return nearest(t, host, len(name))
+}
+
+// lower writes s into dst, its letters in lower case, and returns that.
+func lower(dst []byte, s string) []byte {
+	for i := range len(s) {
+		c := s[i]
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
 		}
-		buf[i] = c
+		dst[i] = c
 	}
-	name := buf[:len(host)]
+	return dst[:len(s)]
+}
+
+// nearest is hostTable.nearest of a host in lower case; length is that of its
+// name.
+func nearest[T string | []byte](t *hostTable, host T, length int) *hostSites {
 	if t.ports {
-		if h := t.exact[string(name)]; h != nil && f(h) {
-			return
+		if h := t.exact[string(host)]; h != nil {
+			return h
 		}
 	}
-	name = name[:len(hostName(host))]
-	if h := t.exact[string(name)]; h != nil && f(h) {
-		return
+	if h := t.exact[string(host[:length])]; h != nil {
+		return h
 	}
+	return wider(t, host[:length])
+}
+
+// wider returns the sites of the longest wildcard that stands for a name in
+// lower case, or for the text after a wildcard's star; nil if there is none.
+func wider[T string | []byte](t *hostTable, name T) *hostSites {
 	if len(t.wild) == 0 {
-		return
+		return nil
 	}
-	for i, c := range name {
-		if c == '.' && i > 0 {
-			if h := t.wild[string(name[i:])]; h != nil && f(h) {
-				return
+	for i := 1; i < len(name); i++ {
+		if name[i] == '.' {
+			if h := t.wild[string(name[i:])]; h != nil {
+				return h
 			}
 		}
 	}
-	if h := t.wild[""]; h != nil {
-		f(h)
-	}
+	return t.wild[""]
 }
 
 // hostName returns the host without port and final dot. An IPv6 address keeps
 // its brackets.
 func hostName(host string) string {
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i:], ']') < 0 &&
-		(host[0] == '[' || strings.IndexByte(host, ':') == i) {
-		host = host[:i]
+	if first := strings.IndexByte(host, ':'); first >= 0 {
+		last := strings.LastIndexByte(host, ':')
+		if (host[0] == '[' || first == last) && strings.IndexByte(host[last:], ']') < 0 {
+			host = host[:last]
+		}
 	}
 	return strings.TrimSuffix(host, ".")
 }
@@ -261,8 +294,8 @@ func afterBase(path, base string) (string, bool) {
 }
 
 // find returns the route of a path after the base path.
-func (s *site) find(path, method string) Route {
-	if e := s.router.find(path, method, nil); e != nil {
+func (s *site) find(path string, m method) Route {
+	if e := s.router.find(path, m, nil); e != nil {
 		tenant, _, _ := e.service.Tenant.cut(path)
 		return Route{e.service, e.operation, tenant}
 	}
@@ -275,7 +308,7 @@ func (s *site) find(path, method string) Route {
 		if !ok {
 			continue
 		}
-		if e := s.router.find(rest, method, service); e != nil {
+		if e := s.router.find(rest, m, service); e != nil {
 			return Route{service, e.operation, tenant}
 		}
 		if route.Tenant == "" {

@@ -1,6 +1,9 @@
 package catalog
 
-import "strings"
+import (
+	"math/bits"
+	"strings"
+)
 
 // router finds the operation of a method and path. It is a trie over the
 // segments of templates: at each node a path's segment is tried as a literal,
@@ -8,88 +11,182 @@ import "strings"
 // of a rest; a branch that ends without the wanted method is left again. So the
 // answer is the most literal template that matches, segment by segment from the
 // left, among those with the method.
+//
+// A lookup waits for memory more than it computes, so everything that it visits
+// is small and lies in a few arrays without pointers between nodes.
 type router struct {
-	// nodes begin with the root. The other arrays hold what the nodes' spans
-	// refer to.
-	nodes     []routeNode
-	literals  []literalEdge
-	edges     []routeEdge
+	// nodes begin with the root. The other arrays hold what the nodes refer to.
+	nodes []routeNode
+	// literals are the nodes' hash tables, one after the other.
+	literals []literalSlot
+	// texts are the literals that lead to the nodes, where a key does not say
+	// it all.
+	texts    []string
+	branches []branches
+	// endpoints are by node: the plain ones, then the slashed ones, each by
+	// their methods' bits.
 	endpoints []endpoint
+	// rare are the endpoints whose method has no bit.
+	rare map[rareEnd]*endpoint
 }
 
 type routeNode struct {
-	// literals are sorted by key.
-	literals span
-	patterns span
-	rests    span
-	plain    span
-	slashed  span
+	// literals is where the node's hash table of literals begins, slots its
+	// size: a power of two, or 0.
+	literals, slots uint32
 	// param is the node that a parameter leads to; 0 is none, since nothing
 	// leads to the root.
 	param uint32
+	// branches is the number of what few nodes have: patterns and rests. The
+	// number 0 has none.
+	branches uint32
+	// endpoints is where those of templates that end here begin. The methods
+	// with a bit in plain end without a slash, those in slashed with one.
+	endpoints      uint32
+	plain, slashed methodBits
 }
 
-// span is a part of one of the router's arrays.
-type span struct{ start, count uint32 }
-
-// literalEdge leads to a node by one literal.
-type literalEdge struct {
-	// key is literalKey of the text.
-	key  uint32
-	node uint32
-	text string
+// branches are the patterns and rests of a node in the order in which they are
+// tried.
+type branches struct {
+	patterns, rests []routeEdge
 }
 
 // routeEdge leads to a node by the parts of a pattern or rest.
 type routeEdge struct {
 	parts []string
 	node  uint32
+	// first is the byte that a segment must begin with, last the one that it
+	// must end with; 0 is any. They spare most comparisons of a pattern.
+	first, last byte
 }
 
-// literalKey tells most texts apart by their length, beginning and end. It is
-// much cheaper than a hash of the whole text, and the text is compared after
-// all.
-func literalKey[T string | []byte](s T) uint32 {
+// literalSlot leads to a node by one literal; in an empty slot node is 0.
+type literalSlot struct {
+	key  literalKey
+	node uint32
+}
+
+// literalKey is a text's beginning, end and length: the whole of what is not
+// longer than keyLength.
+type literalKey struct {
+	head, tail uint64
+	length     uint32
+}
+
+const keyLength = 16
+
+func keyOf[T string | []byte](s T) literalKey {
 	n := len(s)
-	if n < 4 {
-		key := uint32(n)
-		for i := range n {
-			key = key<<8 | uint32(s[i])
-		}
-		return key
+	switch {
+	case n >= 8:
+		return literalKey{eight(s[:8]), eight(s[n-8:]), uint32(n)}
+	case n >= 4:
+		return literalKey{four(s[:4]), four(s[n-4:]), uint32(n)}
+	case n > 0:
+		return literalKey{uint64(s[0])<<8 | uint64(s[n/2]), uint64(s[n-1]), uint32(n)}
 	}
-	first := uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
-	last := uint32(s[n-4]) | uint32(s[n-3])<<8 | uint32(s[n-2])<<16 | uint32(s[n-1])<<24
-	return first*0x9e3779b1 ^ last*0x85ebca6b + uint32(n)
+	return literalKey{}
 }
 
-// fewLiterals is up to how many keys a comparison one by one beats a search.
-const fewLiterals = 8
+// eight returns eight bytes as a number, four does four; the compiler makes one
+// load of them.
+func eight[T string | []byte](s T) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+func four[T string | []byte](s T) uint64 {
+	_ = s[3]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24
+}
+
+// slot is where in a table the search for the key begins, before it is cut to
+// the table's size.
+func (k *literalKey) slot() uint32 {
+	mixed := (k.head*0x9e3779b97f4a7c15 ^ k.tail + uint64(k.length)) * 0xc2b2ae3d27d4eb4f
+	return uint32(mixed >> 32)
+}
 
 // literal returns the node that a literal leads to from n; 0 is none.
 func literal[T string | []byte](r *router, n *routeNode, segment T) uint32 {
-	if n.literals.count == 0 {
+	if n.slots == 0 {
 		return 0
 	}
-	edges := r.literals[n.literals.start : n.literals.start+n.literals.count]
-	key := literalKey(segment)
-	i := 0
-	if len(edges) > fewLiterals {
-		high := len(edges)
-		for i < high {
-			if middle := int(uint(i+high) >> 1); edges[middle].key < key {
-				i = middle + 1
-			} else {
-				high = middle
-			}
+	slots := r.literals[n.literals : n.literals+n.slots]
+	key := keyOf(segment)
+	for i, left := key.slot(), n.slots; left > 0; i, left = i+1, left-1 {
+		slot := &slots[i&uint32(len(slots)-1)]
+		if slot.node == 0 {
+			return 0
 		}
-	}
-	for ; i < len(edges) && edges[i].key <= key; i++ {
-		if edges[i].key == key && edges[i].text == string(segment) {
-			return edges[i].node
+		if slot.key == key && (key.length <= keyLength || r.texts[slot.node] == string(segment)) {
+			return slot.node
 		}
 	}
 	return 0
+}
+
+// methodBits is a set of the methods that have a bit: those of HTTP itself.
+type methodBits uint16
+
+const (
+	bitGet methodBits = 1 << iota
+	bitHead
+	bitPost
+	bitPut
+	bitPatch
+	bitDelete
+	bitOptions
+	bitTrace
+	bitConnect
+)
+
+// method is an HTTP method, in capitals, with its bit; 0 if it has none.
+type method struct {
+	name string
+	bit  methodBits
+}
+
+// methodOf returns the method of a name in any case.
+func methodOf(name string) method {
+	if bit := bitOf(name); bit != 0 {
+		return method{name, bit}
+	}
+	name = strings.ToUpper(name)
+	return method{name, bitOf(name)}
+}
+
+func bitOf(name string) methodBits {
+	switch name {
+	case "GET":
+		return bitGet
+	case "HEAD":
+		return bitHead
+	case "POST":
+		return bitPost
+	case "PUT":
+		return bitPut
+	case "PATCH":
+		return bitPatch
+	case "DELETE":
+		return bitDelete
+	case "OPTIONS":
+		return bitOptions
+	case "TRACE":
+		return bitTrace
+	case "CONNECT":
+		return bitConnect
+	}
+	return 0
+}
+
+// rareEnd is the end of a template whose method has no bit.
+type rareEnd struct {
+	node    uint32
+	slashed bool
+	method  string
 }
 
 // maxVisits bounds the nodes that one lookup visits. A path cannot make a
@@ -99,8 +196,9 @@ const maxVisits = 4096
 
 // walk is one lookup.
 type walk struct {
-	router       *router
-	path, method string
+	router *router
+	path   string
+	method method
 	// only restricts the answer to one service; nil is any.
 	only *Service
 	// encoded says that a "%" stands in the path.
@@ -110,8 +208,8 @@ type walk struct {
 
 // find returns the endpoint of a path (which is empty or begins with a slash)
 // and method, or nil.
-func (r *router) find(path, method string, only *Service) *endpoint {
-	w := walk{router: r, path: path, method: method, only: only, encoded: strings.IndexByte(path, '%') >= 0, visits: maxVisits}
+func (r *router) find(path string, m method, only *Service) *endpoint {
+	w := walk{router: r, path: path, method: m, only: only, encoded: strings.IndexByte(path, '%') >= 0, visits: maxVisits}
 	return w.from(0, 0)
 }
 
@@ -155,7 +253,7 @@ func (w *walk) from(node uint32, at int) *endpoint {
 		}
 		n := &w.router.nodes[node]
 		if len(w.path)-at <= 1 {
-			return w.end(n, at < len(w.path))
+			return w.end(node, at < len(w.path))
 		}
 		segment, next := w.path[at+1:], len(w.path)
 		if i := strings.IndexByte(segment, '/'); i >= 0 {
@@ -176,7 +274,7 @@ func (w *walk) from(node uint32, at int) *endpoint {
 			child = literal(w.router, n, segment)
 		}
 		if child != 0 {
-			if n.patterns.count == 0 && n.param == 0 && n.rests.count == 0 {
+			if n.branches == 0 && n.param == 0 {
 				node, at = child, next
 				continue
 			}
@@ -184,12 +282,15 @@ func (w *walk) from(node uint32, at int) *endpoint {
 				return e
 			}
 		}
-		if e := w.patterns(n, segment, encoded, next); e != nil {
-			return e
-		}
-		if n.param != 0 && n.rests.count == 0 {
+		if n.branches == 0 {
+			if n.param == 0 {
+				return nil
+			}
 			node, at = n.param, next
 			continue
+		}
+		if e := w.patterns(n, segment, encoded, next); e != nil {
+			return e
 		}
 		if n.param != 0 {
 			if e := w.from(n.param, next); e != nil {
@@ -200,23 +301,24 @@ func (w *walk) from(node uint32, at int) *endpoint {
 	}
 }
 
-// end returns the endpoint of a path that ends at n, with or without a slash.
-func (w *walk) end(n *routeNode, slash bool) *endpoint {
-	first, second := n.plain, n.slashed
-	if slash {
-		first, second = second, first
-	}
-	if e := w.endpoint(first); e != nil {
+// end returns the endpoint of a path that ends at a node, with or without a
+// slash; of one that has the wanted ending rather than of one that has not.
+func (w *walk) end(node uint32, slash bool) *endpoint {
+	if e := w.endpoint(node, slash); e != nil {
 		return e
 	}
-	return w.endpoint(second)
+	return w.endpoint(node, !slash)
 }
 
 // patterns tries the patterns of n for one whole segment; next is the offset
 // after it.
 func (w *walk) patterns(n *routeNode, segment string, encoded bool, next int) *endpoint {
-	for i := range n.patterns.count {
-		p := &w.router.edges[n.patterns.start+i]
+	patterns := w.router.branches[n.branches].patterns
+	for i := range patterns {
+		p := &patterns[i]
+		if !encoded && (p.first != 0 && p.first != segment[0] || p.last != 0 && p.last != segment[len(segment)-1]) {
+			continue
+		}
 		if encoded && matchDecoded(p.parts, segment) || !encoded && matchParts(p.parts, segment) {
 			if e := w.from(p.node, next); e != nil {
 				return e
@@ -228,8 +330,9 @@ func (w *walk) patterns(n *routeNode, segment string, encoded bool, next int) *e
 
 // anyRest tries the rests of n; start is the offset of the segment.
 func (w *walk) anyRest(n *routeNode, start int) *endpoint {
-	for i := range n.rests.count {
-		if e := w.rest(&w.router.edges[n.rests.start+i], start); e != nil {
+	rests := w.router.branches[n.branches].rests
+	for i := range rests {
+		if e := w.rest(&rests[i], start); e != nil {
 			return e
 		}
 	}
@@ -320,23 +423,34 @@ func (w *walk) rest(e *routeEdge, start int) *endpoint {
 
 // final reports whether no template goes on behind the node.
 func (n *routeNode) final() bool {
-	return n.literals.count == 0 && n.patterns.count == 0 && n.param == 0 && n.rests.count == 0
+	return n.slots == 0 && n.param == 0 && n.branches == 0
 }
 
 // endpoint returns the one with the walk's method; a HEAD that is no operation
 // of its own is the GET's.
-func (w *walk) endpoint(s span) *endpoint {
-	if e := w.withMethod(s, w.method); e != nil || w.method != "HEAD" {
-		return e
+func (w *walk) endpoint(node uint32, slashed bool) *endpoint {
+	e := w.withMethod(node, slashed, w.method)
+	if e == nil && w.method.bit == bitHead {
+		e = w.withMethod(node, slashed, method{"GET", bitGet})
 	}
-	return w.withMethod(s, "GET")
+	return e
 }
 
-func (w *walk) withMethod(s span, method string) *endpoint {
-	for i := range s.count {
-		if e := &w.router.endpoints[s.start+i]; e.method == method && (w.only == nil || w.only == e.service) {
-			return e
-		}
+func (w *walk) withMethod(node uint32, slashed bool, m method) *endpoint {
+	n := &w.router.nodes[node]
+	at, set := int(n.endpoints), n.plain
+	if slashed {
+		at, set = at+bits.OnesCount16(uint16(set)), n.slashed
 	}
-	return nil
+	var e *endpoint
+	switch {
+	case set&m.bit != 0:
+		e = &w.router.endpoints[at+bits.OnesCount16(uint16(set&(m.bit-1)))]
+	case m.bit == 0:
+		e = w.router.rare[rareEnd{node, slashed, m.name}]
+	}
+	if e == nil || w.only != nil && w.only != e.service {
+		return nil
+	}
+	return e
 }

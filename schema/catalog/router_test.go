@@ -29,7 +29,7 @@ func newRouter(t testing.TB, names ...string) *router {
 }
 
 func (r *router) name(method, path string) string {
-	if e := r.find(path, method, nil); e != nil {
+	if e := r.find(path, methodOf(method), nil); e != nil {
 		return e.operation.Name
 	}
 	return "-"

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -30,7 +31,6 @@ type trieEdge struct {
 
 // endpoint is an operation at the end of its template.
 type endpoint struct {
-	method    string
 	service   *Service
 	operation *Operation
 }
@@ -52,11 +52,11 @@ func (t *trie) add(s *Service, o *Operation) *endpoint {
 		list = &n.slashed
 	}
 	for i := range *list {
-		if (*list)[i].method == o.Method {
+		if (*list)[i].operation.Method == o.Method {
 			return &(*list)[i]
 		}
 	}
-	*list = append(*list, endpoint{o.Method, s, o})
+	*list = append(*list, endpoint{s, o})
 	return nil
 }
 
@@ -100,60 +100,118 @@ func edge(edges *[]trieEdge, s *segment) *trieNode {
 	return made.node
 }
 
-// compile lays the trie out in a few arrays. What a lookup costs is mostly the
-// processor's waiting for memory, and a large specification's trie of single
-// nodes and maps is several times larger than its caches.
+// compile lays the trie out in a few arrays: a large specification's trie of
+// single nodes and maps is several times larger than a processor's caches.
 func (t *trie) compile() *router {
-	r := &router{nodes: make([]routeNode, 1)}
-	texts := map[string]string{}
-	once := func(text string) string {
-		own, ok := texts[text]
-		if !ok {
-			own = strings.Clone(text)
-			texts[own] = own
-		}
-		return own
+	c := compiler{
+		router: &router{nodes: make([]routeNode, 1), texts: make([]string, 1), branches: make([]branches, 1), rare: map[rareEnd]*endpoint{}},
+		queue:  []*trieNode{&t.root},
 	}
 	// Breadth first: the nodes near the root, which all lookups pass, lie
 	// together.
-	queue := []*trieNode{&t.root}
-	index := func(n *trieNode) uint32 {
-		queue = append(queue, n)
-		r.nodes = append(r.nodes, routeNode{})
-		return uint32(len(r.nodes) - 1)
-	}
-	for at := 0; at < len(queue); at++ {
-		from := queue[at]
-		n := routeNode{literals: span{start: uint32(len(r.literals)), count: uint32(len(from.literals))}}
-		for _, text := range slices.Sorted(mapKeys(from.literals)) {
-			r.literals = append(r.literals, literalEdge{key: literalKey(text), node: index(from.literals[text]), text: once(text)})
-		}
-		slices.SortStableFunc(r.literals[n.literals.start:], func(a, b literalEdge) int { return cmp.Compare(a.key, b.key) })
-		n.patterns = r.addEdges(from.patterns, index)
+	for at := 0; at < len(c.queue); at++ {
+		from, n := c.queue[at], c.nodes[at]
+		c.table(&n, from.literals)
 		if from.param != nil {
-			n.param = index(from.param)
+			n.param = c.node(from.param)
 		}
-		n.rests = r.addEdges(from.rests, index)
-		n.plain = r.addEndpoints(from.plain, once)
-		n.slashed = r.addEndpoints(from.slashed, once)
-		r.nodes[at] = n
+		if len(from.patterns)+len(from.rests) > 0 {
+			n.branches = uint32(len(c.branches))
+			c.branches = append(c.branches, branches{c.edges(from.patterns), c.edges(from.rests)})
+		}
+		n.endpoints = uint32(len(c.endpoints))
+		n.plain = c.ends(from.plain, rareEnd{node: uint32(at)})
+		n.slashed = c.ends(from.slashed, rareEnd{node: uint32(at), slashed: true})
+		c.nodes[at] = n
 	}
-	return r
+	return c.router
 }
 
-func (r *router) addEdges(edges []trieEdge, index func(*trieNode) uint32) span {
-	s := span{start: uint32(len(r.edges)), count: uint32(len(edges))}
+// compiler is a router in the making.
+type compiler struct {
+	*router
+	// queue are the nodes in the order of their numbers.
+	queue []*trieNode
+}
+
+// node gives a node its number.
+func (c *compiler) node(n *trieNode) uint32 {
+	c.queue = append(c.queue, n)
+	c.nodes = append(c.nodes, routeNode{})
+	c.texts = append(c.texts, "")
+	return uint32(len(c.nodes) - 1)
+}
+
+// table makes a node's hash table.
+func (c *compiler) table(n *routeNode, nodes map[string]*trieNode) {
+	n.literals = uint32(len(c.literals))
+	count := uint(len(nodes))
+	switch {
+	case count == 0:
+		return
+	case count <= 4:
+		// All of them are looked at in no time: no room is left.
+		n.slots = 1 << bits.Len(count-1)
+	default:
+		// Up to three in four slots are taken.
+		n.slots = 1 << bits.Len(count+count/3)
+	}
+	c.literals = append(c.literals, make([]literalSlot, n.slots)...)
+	slots := c.literals[n.literals:]
+	for _, text := range slices.Sorted(mapKeys(nodes)) {
+		key := keyOf(text)
+		i := key.slot() & (n.slots - 1)
+		for slots[i].node != 0 {
+			i = (i + 1) & (n.slots - 1)
+		}
+		slots[i] = literalSlot{key, c.node(nodes[text])}
+		if key.length > keyLength {
+			c.texts[slots[i].node] = strings.Clone(text)
+		}
+	}
+}
+
+func (c *compiler) edges(edges []trieEdge) []routeEdge {
+	var list []routeEdge
 	for _, e := range edges {
-		r.edges = append(r.edges, routeEdge{parts: e.parts, node: index(e.node)})
+		made := routeEdge{parts: together(e.parts), node: c.node(e.node)}
+		if first := e.parts[0]; first != "" {
+			made.first = first[0]
+		}
+		if last := e.parts[len(e.parts)-1]; last != "" {
+			made.last = last[len(last)-1]
+		}
+		list = append(list, made)
 	}
-	return s
+	return list
 }
 
-func (r *router) addEndpoints(list []endpoint, once func(string) string) span {
-	s := span{start: uint32(len(r.endpoints)), count: uint32(len(list))}
-	for _, e := range list {
-		e.method = once(e.method)
-		r.endpoints = append(r.endpoints, e)
+// together copies texts so that they lie side by side.
+func together(texts []string) []string {
+	all := strings.Join(texts, "")
+	copies := make([]string, len(texts))
+	for i, text := range texts {
+		copies[i], all = all[:len(text)], all[len(text):]
 	}
-	return s
+	return copies
+}
+
+// ends files endpoints, which have each a method of its own, and returns their
+// methods' bits; end is where they stand.
+func (c *compiler) ends(list []endpoint, end rareEnd) methodBits {
+	var set methodBits
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b endpoint) int {
+		return cmp.Compare(bitOf(a.operation.Method), bitOf(b.operation.Method))
+	})
+	for _, e := range list {
+		if bit := bitOf(e.operation.Method); bit != 0 {
+			set |= bit
+			c.endpoints = append(c.endpoints, e)
+			continue
+		}
+		end.method = e.operation.Method
+		c.rare[end] = &e
+	}
+	return set
 }
