@@ -29,6 +29,10 @@
 //   - It accepts what the generated types accept, and means the same by it: the
 //     two are fuzzed against each other.
 //
+// To add a field: write it in call.proto, in tag.go and on both fast ways, then
+// run go generate ./schema/wire and go test ./schema/wire -update, which only
+// ever adds to testdata.
+//
 // It cannot see whether a call is true, whether a sequence has holes, or whether
 // a text holds a secret: the first two are the ingester's, the last the
 // collector's to know.

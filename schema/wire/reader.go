@@ -37,13 +37,22 @@ var truncated = func() int {
 	return n
 }()
 
-// number reads a varint.
+// number reads a varint. Most take one byte or two.
 func (r *reader) number() uint64 {
-	if r.at < len(r.data) && r.data[r.at] < 0x80 {
-		r.at++
-		return uint64(r.data[r.at-1])
+	if at := r.at; at < len(r.data) && r.data[at] < 0x80 {
+		r.at = at + 1
+		return uint64(r.data[at])
 	}
-	n, size := protowire.ConsumeVarint(r.data[r.at:])
+	return r.longNumber()
+}
+
+func (r *reader) longNumber() uint64 {
+	data := r.data[r.at:]
+	if len(data) >= 2 && data[1] < 0x80 {
+		r.at += 2
+		return uint64(data[0]&0x7f) | uint64(data[1])<<7
+	}
+	n, size := protowire.ConsumeVarint(data)
 	if size < 0 {
 		r.failCode(size)
 		return 0
