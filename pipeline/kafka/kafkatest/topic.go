@@ -2,6 +2,7 @@ package kafkatest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -36,8 +37,8 @@ func (b *Broker) Client(t testing.TB) *kafka.Client {
 // Topic makes a topic with a name of its own and returns the name.
 func (b *Broker) Topic(t testing.TB, partitions int, entries ...kafka.ConfigEntry) string {
 	t.Helper()
-	name := Name(t)
-	response, err := b.Client(t).CreateTopics(context.Background(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+	name, client := Name(t), b.Client(t)
+	response, err := client.CreateTopics(context.Background(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
 		Topic: name, NumPartitions: partitions, ReplicationFactor: 1, ConfigEntries: entries,
 	}}})
 	if err == nil {
@@ -46,7 +47,25 @@ func (b *Broker) Topic(t testing.TB, partitions int, entries ...kafka.ConfigEntr
 	if err != nil {
 		t.Fatalf("make topic %s: %v", name, err)
 	}
-	return name
+	// Made is not served: each partition's leader takes a moment to know it.
+	var offsets []kafka.OffsetRequest
+	for partition := range partitions {
+		offsets = append(offsets, kafka.LastOffsetOf(partition))
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		response, err := client.ListOffsets(context.Background(), &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{name: offsets}})
+		if err == nil {
+			for _, p := range response.Topics[name] {
+				err = errors.Join(err, p.Error)
+			}
+		}
+		if err == nil {
+			return name
+		}
+		if time.Now().After(end) {
+			t.Fatalf("topic %s is not served: %v", name, err)
+		}
+	}
 }
 
 // Messages reads everything that a topic holds, partition by partition in the
