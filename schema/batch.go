@@ -31,3 +31,24 @@ type Batch struct {
 	// Who does not call it leaves the memory to the garbage collector.
 	Free func()
 }
+
+// Account is what a collector says of a range of an input: what a [Batch] says,
+// without its calls. Coverage is made of accounts.
+type Account struct {
+	Input Input
+	// FirstUnit and NextUnit are the half-open range of units.
+	FirstUnit, NextUnit uint64
+	// Calls is how many calls the range held.
+	Calls uint64
+	// Skipped counts the units that became no call, by reason. Reasons that
+	// begin with [Lost] are calls that the collector had to drop.
+	Skipped map[string]uint64
+	// FirstTime and LastTime span the calls, and what was lost; zero where
+	// nothing is known.
+	FirstTime, LastTime time.Time
+	// Done says that the input ends with the range.
+	Done bool
+}
+
+// Lost begins the reasons of what a collector saw and could not hand on.
+const Lost = "lost:"

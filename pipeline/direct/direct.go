@@ -22,6 +22,9 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/scopedrift/scopedrift/pipeline/block"
+	"github.com/scopedrift/scopedrift/pipeline/enrich"
+	"github.com/scopedrift/scopedrift/pipeline/ids"
 	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/catalog"
 )
@@ -85,8 +88,8 @@ type Stats struct {
 // columns; drain inserts them. What lies between them is bounded.
 type Pipeline struct {
 	cfg    Config
-	enrich *enricher
-	ids    idMemory
+	enrich *enrich.Enricher
+	ids    *ids.Memory
 	stats  Stats
 	parts  chan part
 	// broken is closed when a block could not be written; failed then says
@@ -120,8 +123,8 @@ func New(cfg Config) *Pipeline {
 	}
 	return &Pipeline{
 		cfg:    cfg,
-		enrich: newEnricher(cfg.Catalog),
-		ids:    newIDMemory(cfg.RememberIDs),
+		enrich: enrich.New(cfg.Catalog),
+		ids:    ids.New(cfg.RememberIDs),
 		stats:  Stats{Skipped: map[string]uint64{}},
 	}
 }
@@ -135,13 +138,13 @@ func (p *Pipeline) Open(ctx context.Context) error {
 			return err
 		}
 		p.stats.Repaired = repaired
-		if err := p.ids.load(ctx, p.cfg.Conn); err != nil {
+		if err := p.ids.Load(ctx, p.cfg.Conn); err != nil {
 			return err
 		}
 	}
-	blocks, free := make(chan *block), make(chan *columnSet, blockSets)
-	for keys := new(keyCache); len(free) < blockSets; {
-		free <- newColumnSet(keys)
+	blocks, free := make(chan *pending), make(chan *block.Set, blockSets)
+	for keys := new(block.Keys); len(free) < blockSets; {
+		free <- block.NewSet(keys)
 	}
 	p.parts = make(chan part, waitingParts)
 	p.broken, p.ended = make(chan struct{}), make(chan struct{})
@@ -160,9 +163,9 @@ const (
 
 // build makes blocks of parts until there are no more, or one could not be
 // written. Only it uses the cache of keys that the sets share.
-func (p *Pipeline) build(parts <-chan part, blocks chan<- *block, free <-chan *columnSet) {
+func (p *Pipeline) build(parts <-chan part, blocks chan<- *pending, free <-chan *block.Set) {
 	defer close(blocks)
-	var b *block
+	var b *pending
 	seq := 0
 	flush := func() {
 		if b != nil {
@@ -173,17 +176,17 @@ func (p *Pipeline) build(parts <-chan part, blocks chan<- *block, free <-chan *c
 	for one := range parts {
 		if b == nil {
 			seq++
-			b = &block{token: fmt.Sprintf("%s-%d", p.cfg.Run, seq), set: <-free}
+			b = &pending{token: fmt.Sprintf("%s-%d", p.cfg.Run, seq), set: <-free}
 		}
 		b.account(one.ledgerRange)
-		b.set.add(one.calls)
+		b.set.Add(one.calls)
 		switch {
 		case p.cfg.Stored != nil:
 			b.calls = append(b.calls, one.calls)
 		case one.free != nil:
 			one.free()
 		}
-		if b.set.rows >= p.cfg.BlockRows || b.set.size >= maxBlockBytes || len(b.ranges) >= maxRanges {
+		if b.set.Rows >= p.cfg.BlockRows || b.set.Bytes >= maxBlockBytes || len(b.ranges) >= maxRanges {
 			flush()
 		}
 	}
@@ -192,7 +195,7 @@ func (p *Pipeline) build(parts <-chan part, blocks chan<- *block, free <-chan *c
 
 // drain writes blocks until there are no more. After one that could not be
 // written it drops them.
-func (p *Pipeline) drain(ctx context.Context, w *writer, blocks <-chan *block, free chan<- *columnSet) {
+func (p *Pipeline) drain(ctx context.Context, w *writer, blocks <-chan *pending, free chan<- *block.Set) {
 	defer close(p.ended)
 	for b := range blocks {
 		select {
@@ -202,7 +205,7 @@ func (p *Pipeline) drain(ctx context.Context, w *writer, blocks <-chan *block, f
 				p.fail(err)
 			}
 		}
-		b.set.reset()
+		b.set.Reset()
 		free <- b.set
 	}
 }
@@ -261,12 +264,12 @@ func (p *Pipeline) take(batch *schema.Batch) part {
 			p.stats.OutsideWindow++
 			continue
 		}
-		if !p.ids.add(call.ID) {
+		if !p.ids.Add(call.ID) {
 			p.stats.Repeated++
 			r.repeated++
 			continue
 		}
-		p.enrich.call(call)
+		p.enrich.Call(call)
 		if call.RouteSource == schema.RouteNone || call.RouteSource == schema.RouteLearned {
 			p.stats.Unmapped++
 		}
@@ -279,7 +282,7 @@ func (p *Pipeline) take(batch *schema.Batch) part {
 	}
 	r.calls = uint64(len(kept))
 	p.stats.Calls += r.calls
-	p.stats.ForgotIDs = p.ids.forgot
+	p.stats.ForgotIDs = p.ids.Forgot()
 	if !r.firstTime.IsZero() {
 		if p.stats.First.IsZero() || r.firstTime.Before(p.stats.First) {
 			p.stats.First = r.firstTime

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/scopedrift/scopedrift/pipeline/block"
 	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/table"
 )
@@ -32,17 +32,17 @@ func (r *ledgerRange) see(t time.Time) {
 	}
 }
 
-// block is calls that are inserted together, and the ranges they account for.
-type block struct {
+// pending is calls that are inserted together, and the ranges they account for.
+type pending struct {
 	token  string
-	set    *columnSet
+	set    *block.Set
 	ranges []ledgerRange
 	// calls are kept only for whoever wants them once they are stored.
 	calls [][]schema.Call
 }
 
 // account adds the range that follows.
-func (b *block) account(r ledgerRange) {
+func (b *pending) account(r ledgerRange) {
 	// Ranges of one input that follow each other are one range: the ledger
 	// then grows with inputs and blocks, not with batches.
 	if n := len(b.ranges); n > 0 && b.ranges[n-1].next == r.first && b.ranges[n-1].input.Name == r.input.Name && !b.ranges[n-1].done {
@@ -89,12 +89,12 @@ const (
 	stateRepaired  = "repaired"
 )
 
-func (w *writer) write(ctx context.Context, b *block) error {
+func (w *writer) write(ctx context.Context, b *pending) error {
 	if err := w.ledger(ctx, b, statePlanned); err != nil {
 		return err
 	}
-	if b.set.rows > 0 {
-		if err := w.insert(ctx, b); err != nil {
+	if b.set.Rows > 0 {
+		if err := b.set.Insert(ctx, w.conn, w.local, b.token); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func (w *writer) write(ctx context.Context, b *block) error {
 }
 
 // ledger writes the block's ranges in the given state.
-func (w *writer) ledger(ctx context.Context, b *block, state string) error {
+func (w *writer) ledger(ctx context.Context, b *pending, state string) error {
 	batch, err := w.conn.PrepareBatch(ctx, "INSERT INTO "+table.Ledger+
 		" (run, source_type, source_name, first_unit, next_unit, calls, repeated, skipped, first_time, last_time, done, state, written)")
 	if err != nil {
@@ -127,7 +127,7 @@ func (w *writer) ledger(ctx context.Context, b *block, state string) error {
 			skipped = map[string]uint64{}
 		}
 		err := batch.Append(w.run, r.input.Format, r.input.Name, r.first, r.next, r.calls, r.repeated, skipped,
-			storable(r.firstTime), storable(r.lastTime), bit(r.done), state, now)
+			block.Storable(r.firstTime), block.Storable(r.lastTime), block.Bit(r.done), state, now)
 		if err != nil {
 			return fmt.Errorf("write the ledger: %w", err)
 		}
@@ -136,65 +136,4 @@ func (w *writer) ledger(ctx context.Context, b *block, state string) error {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
 	return nil
-}
-
-// insert sends the calls of a block as one insert.
-//
-// The views fold a block to one row a key themselves, so optimize_on_insert
-// would look for equal keys among different ones, at the price of all the rest.
-func (w *writer) insert(ctx context.Context, b *block) error {
-	ctx = clickhouse.Context(ctx,
-		clickhouse.WithColumnNamesAndTypes(callColumnTypes),
-		clickhouse.WithSettings(clickhouse.Settings{
-			"insert_deduplication_token":                         b.token,
-			"deduplicate_blocks_in_dependent_materialized_views": 1,
-			"async_insert":                                       0,
-			"max_partitions_per_insert_block":                    0,
-			"max_insert_block_size":                              1 << 20,
-			"low_cardinality_allow_in_native_format":             1,
-			"optimize_on_insert":                                 0,
-			"materialized_views_ignore_errors":                   0,
-			"min_insert_block_size_rows":                         1 << 20,
-			"min_insert_block_size_bytes":                        "268435456",
-			"min_insert_block_size_rows_for_materialized_views":  0,
-			"min_insert_block_size_bytes_for_materialized_views": 0,
-			"parallel_view_processing":                           0,
-		}))
-	if err := w.send(ctx, b.set); err != nil {
-		return fmt.Errorf("insert %d calls: %w", b.set.rows, err)
-	}
-	return nil
-}
-
-// send hands the columns to a local server as they stand, and to another through
-// the driver, which compresses them and knows the server's protocol.
-func (w *writer) send(ctx context.Context, set *columnSet) error {
-	if w.local {
-		return w.conn.InsertFormat(ctx, "Native", insertCalls, set.native())
-	}
-	batch, err := w.conn.PrepareBatch(ctx, insertCalls)
-	if err != nil {
-		return err
-	}
-	defer batch.Close()
-	if err := set.fill(batch); err != nil {
-		return err
-	}
-	return batch.Send()
-}
-
-// storable turns the zero time, which the column's range does not hold, into
-// the epoch.
-func storable(t time.Time) time.Time {
-	if t.IsZero() {
-		return time.Unix(0, 0).UTC()
-	}
-	return t.UTC()
-}
-
-func bit(b bool) uint8 {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -1,4 +1,10 @@
-package direct
+// Package enrich fills in what the catalogue knows about a call: service,
+// operation, tenant and environment.
+//
+// The one thing to want is [New]. It promises that what a source named itself
+// stays, and that a name never depends on other calls or their order. A learned
+// name serves grouping; no verdict rests on it.
+package enrich
 
 import (
 	"strings"
@@ -7,9 +13,9 @@ import (
 	"github.com/scopedrift/scopedrift/schema/catalog"
 )
 
-// enricher fills in what the catalogue knows about a call: service, operation,
+// Enricher fills in what the catalogue knows about a call: service, operation,
 // tenant, environment. What the source named itself stays.
-type enricher struct {
+type Enricher struct {
 	catalog *catalog.Catalog
 	// learned keeps the grouped name of a path's shape, so that each is built
 	// once; bounded.
@@ -22,11 +28,13 @@ type learnedKey struct{ method, shape string }
 // for each call: slower, never wrong.
 const maxLearned = 1 << 16
 
-func newEnricher(c *catalog.Catalog) *enricher {
-	return &enricher{catalog: c, learned: map[learnedKey]string{}}
+// New returns an enricher; use it from one goroutine.
+func New(c *catalog.Catalog) *Enricher {
+	return &Enricher{catalog: c, learned: map[learnedKey]string{}}
 }
 
-func (e *enricher) call(c *schema.Call) {
+// Call completes a call in place.
+func (e *Enricher) Call(c *schema.Call) {
 	if c.RouteSource == schema.RouteFromSource {
 		e.sourceNamed(c)
 		return
@@ -57,7 +65,7 @@ func (e *enricher) call(c *schema.Call) {
 	}
 }
 
-func (e *enricher) sourceNamed(c *schema.Call) {
+func (e *Enricher) sourceNamed(c *schema.Call) {
 	service := e.catalog.ServiceForHost(c.Host, c.Path)
 	switch {
 	case service != nil:
@@ -84,7 +92,7 @@ func hostName(host string) string {
 // learn groups paths that differ only in what looks like an id. The rule looks
 // at one segment at a time, so the name never depends on other calls or their
 // order. It serves grouping; no verdict rests on it.
-func (e *enricher) learn(method, path string) string {
+func (e *Enricher) learn(method, path string) string {
 	shape := groupPath(path)
 	key := learnedKey{method, shape}
 	if name, ok := e.learned[key]; ok {

@@ -1,4 +1,10 @@
-package direct
+// Package block builds blocks of calls as ClickHouse takes them, and inserts them.
+//
+// The one function to want is [NewSet]: a set gathers calls column by column and
+// is sent as one insert with a deduplication token. It promises that a block
+// stands in memory once, and that an insert can be repeated. It cannot see
+// whether calls repeat each other: that is package ids.
+package block
 
 import (
 	"bytes"
@@ -25,25 +31,27 @@ type callColumn struct {
 	// low says that the values are of low cardinality: a dictionary gathers them.
 	low bool
 	// add appends the calls' values to the i-th column of the set.
-	add func(s *columnSet, i int, calls []schema.Call)
+	add func(s *Set, i int, calls []schema.Call)
 }
 
-// columnSet is the rows of a block in the making, column by column, each as
+// Set is the rows of a block in the making, column by column, each as
 // ClickHouse's Native format has it. So a block stands in memory once, its memory
 // serves the next one, and it is sent as it stands.
-type columnSet struct {
-	rows int
-	// size is about how many bytes the texts of the rows take.
-	size int
+type Set struct {
+	// Rows is how many calls it has.
+	Rows int
+	// Bytes is about how many bytes the texts of the rows take.
+	Bytes int
 	// plain are the columns that are not of low cardinality, dictionaries the
 	// others, each at its place.
 	plain        [][]byte
 	dictionaries []*dictionary
-	keys         *keyCache
+	keys         *Keys
 }
 
-func newColumnSet(keys *keyCache) *columnSet {
-	s := &columnSet{keys: keys, plain: make([][]byte, len(callColumns)), dictionaries: make([]*dictionary, len(callColumns))}
+// NewSet returns an empty set. Sets that one goroutine fills may share keys.
+func NewSet(keys *Keys) *Set {
+	s := &Set{keys: keys, plain: make([][]byte, len(callColumns)), dictionaries: make([]*dictionary, len(callColumns))}
 	for i, c := range callColumns {
 		if c.low {
 			s.dictionaries[i] = new(dictionary)
@@ -57,19 +65,19 @@ func newColumnSet(keys *keyCache) *columnSet {
 // one column after the other passes over them.
 const stretch = 128
 
-// add appends calls.
-func (s *columnSet) add(calls []schema.Call) {
+// Add appends calls.
+func (s *Set) Add(calls []schema.Call) {
 	for some := range slices.Chunk(calls, stretch) {
 		for i := range callColumns {
 			callColumns[i].add(s, i, some)
 		}
 	}
-	s.rows += len(calls)
+	s.Rows += len(calls)
 }
 
-// reset forgets all rows and keeps the memory.
-func (s *columnSet) reset() {
-	s.rows, s.size = 0, 0
+// Reset forgets all rows and keeps the memory.
+func (s *Set) Reset() {
+	s.Rows, s.Bytes = 0, 0
 	for i := range callColumns {
 		s.plain[i] = s.plain[i][:0]
 		if d := s.dictionaries[i]; d != nil {
@@ -83,7 +91,7 @@ func (s *columnSet) reset() {
 var lowCardinality = binary.LittleEndian.AppendUint64(nil, 1)
 
 // values is a column's values without its name, type and version.
-func (s *columnSet) values(i int) []byte {
+func (s *Set) values(i int) []byte {
 	if d := s.dictionaries[i]; d != nil {
 		return d.encode()
 	}
@@ -91,9 +99,9 @@ func (s *columnSet) values(i int) []byte {
 }
 
 // native returns the set as one block in the Native format. It must be read
-// before reset.
-func (s *columnSet) native() io.Reader {
-	parts := []io.Reader{bytes.NewReader(binary.AppendUvarint(binary.AppendUvarint(nil, uint64(len(callColumns))), uint64(s.rows)))}
+// before Reset.
+func (s *Set) native() io.Reader {
+	parts := []io.Reader{bytes.NewReader(binary.AppendUvarint(binary.AppendUvarint(nil, uint64(len(callColumns))), uint64(s.Rows)))}
 	for i, c := range callColumns {
 		head := append(binary.AppendUvarint(nil, uint64(len(c.name))), c.name...)
 		head = append(binary.AppendUvarint(head, uint64(len(c.kind))), c.kind...)
@@ -106,7 +114,7 @@ func (s *columnSet) native() io.Reader {
 }
 
 // fill puts the set into a batch of the driver, whose columns read the same form.
-func (s *columnSet) fill(batch driver.Batch) error {
+func (s *Set) fill(batch driver.Batch) error {
 	columns := batch.Columns()
 	if len(columns) != len(callColumns) {
 		return fmt.Errorf("the table takes %d columns, and %d are given", len(columns), len(callColumns))
@@ -120,7 +128,7 @@ func (s *columnSet) fill(batch driver.Batch) error {
 	}
 	r := proto.NewReader(io.MultiReader(parts...))
 	for i, c := range columns {
-		if err := c.Decode(r, s.rows); err != nil {
+		if err := c.Decode(r, s.Rows); err != nil {
 			return fmt.Errorf("column %s (number %d): %w", callColumns[i].name, i, err)
 		}
 	}
@@ -128,33 +136,33 @@ func (s *columnSet) fill(batch driver.Batch) error {
 }
 
 func text(name string, get func(*schema.Call) string) callColumn {
-	return callColumn{name, "String", false, func(s *columnSet, i int, calls []schema.Call) {
+	return callColumn{name, "String", false, func(s *Set, i int, calls []schema.Call) {
 		to := s.plain[i]
 		before := len(to)
 		for k := range calls {
 			value := get(&calls[k])
 			to = append(binary.AppendUvarint(to, uint64(len(value))), value...)
 		}
-		s.plain[i], s.size = to, s.size+len(to)-before
+		s.plain[i], s.Bytes = to, s.Bytes+len(to)-before
 	}}
 }
 
 // low is a text of low cardinality.
 func low(name string, get func(*schema.Call) string) callColumn {
-	return callColumn{name, "LowCardinality(String)", true, func(s *columnSet, i int, calls []schema.Call) {
+	return callColumn{name, "LowCardinality(String)", true, func(s *Set, i int, calls []schema.Call) {
 		s.dictionaries[i].texts(calls, get)
 	}}
 }
 
 func list(name string, get func(*schema.Call) []string) callColumn {
-	return callColumn{name, "Array(LowCardinality(String))", true, func(s *columnSet, i int, calls []schema.Call) {
+	return callColumn{name, "Array(LowCardinality(String))", true, func(s *Set, i int, calls []schema.Call) {
 		s.dictionaries[i].names(calls, get)
 	}}
 }
 
 // fixed is a column of values of a fixed size, which put appends.
-func fixed(name, kind string, put func(s *columnSet, to []byte, c *schema.Call) []byte) callColumn {
-	return callColumn{name, kind, false, func(s *columnSet, i int, calls []schema.Call) {
+func fixed(name, kind string, put func(s *Set, to []byte, c *schema.Call) []byte) callColumn {
+	return callColumn{name, kind, false, func(s *Set, i int, calls []schema.Call) {
 		to := s.plain[i]
 		for k := range calls {
 			to = put(s, to, &calls[k])
@@ -164,17 +172,17 @@ func fixed(name, kind string, put func(s *columnSet, to []byte, c *schema.Call) 
 }
 
 func small(name string, get func(*schema.Call) uint8) callColumn {
-	return fixed(name, "UInt8", func(_ *columnSet, to []byte, c *schema.Call) []byte { return append(to, get(c)) })
+	return fixed(name, "UInt8", func(_ *Set, to []byte, c *schema.Call) []byte { return append(to, get(c)) })
 }
 
 func long(name string, get func(*schema.Call) uint64) callColumn {
-	return fixed(name, "UInt64", func(_ *columnSet, to []byte, c *schema.Call) []byte {
+	return fixed(name, "UInt64", func(_ *Set, to []byte, c *schema.Call) []byte {
 		return binary.LittleEndian.AppendUint64(to, get(c))
 	})
 }
 
 func address(name string, get func(*schema.Call) netip.Addr) callColumn {
-	return fixed(name, "IPv6", func(_ *columnSet, to []byte, c *schema.Call) []byte {
+	return fixed(name, "IPv6", func(_ *Set, to []byte, c *schema.Call) []byte {
 		var value [16]byte
 		if addr := get(c); addr.IsValid() {
 			value = addr.As16()
@@ -186,14 +194,14 @@ func address(name string, get func(*schema.Call) netip.Addr) callColumn {
 // callColumns are the columns in the order of table.CallColumns; a test holds
 // them to it.
 var callColumns = []callColumn{
-	fixed("time", "DateTime64(6, 'UTC')", func(_ *columnSet, to []byte, c *schema.Call) []byte {
-		return binary.LittleEndian.AppendUint64(to, uint64(storable(c.Time).UnixMicro()))
+	fixed("time", "DateTime64(6, 'UTC')", func(_ *Set, to []byte, c *schema.Call) []byte {
+		return binary.LittleEndian.AppendUint64(to, uint64(Storable(c.Time).UnixMicro()))
 	}),
-	fixed("id", "FixedString(16)", func(_ *columnSet, to []byte, c *schema.Call) []byte { return append(to, c.ID[:]...) }),
+	fixed("id", "FixedString(16)", func(_ *Set, to []byte, c *schema.Call) []byte { return append(to, c.ID[:]...) }),
 	low("source_type", func(c *schema.Call) string { return c.Source.Type }),
 	low("source_name", func(c *schema.Call) string { return c.Source.Name }),
 	small("reporter", func(c *schema.Call) uint8 { return uint8(c.Reporter) }),
-	fixed("credential", "FixedString(16)", func(s *columnSet, to []byte, c *schema.Call) []byte {
+	fixed("credential", "FixedString(16)", func(s *Set, to []byte, c *schema.Call) []byte {
 		hash := s.keys.principal(&c.Credential)
 		return append(to, hash[:]...)
 	}),
@@ -205,13 +213,13 @@ var callColumns = []callColumn{
 	text("credential_instance", func(c *schema.Call) string { return c.Credential.Instance }),
 	text("session", func(c *schema.Call) string { return c.Credential.Session }),
 	list("groups", func(c *schema.Call) []string { return c.Credential.Groups }),
-	small("verified", func(c *schema.Call) uint8 { return bit(c.Credential.Verified) }),
-	fixed("presented", "FixedString(8)", func(s *columnSet, to []byte, c *schema.Call) []byte {
+	small("verified", func(c *schema.Call) uint8 { return Bit(c.Credential.Verified) }),
+	fixed("presented", "FixedString(8)", func(s *Set, to []byte, c *schema.Call) []byte {
 		hash := s.keys.presented(c)
 		return append(to, hash[:]...)
 	}),
 	list("scopes", func(c *schema.Call) []string { return c.Scopes }),
-	small("scopes_known", func(c *schema.Call) uint8 { return bit(c.Scopes != nil) }),
+	small("scopes_known", func(c *schema.Call) uint8 { return Bit(c.Scopes != nil) }),
 	list("permissions_used", func(c *schema.Call) []string { return c.PermissionsUsed }),
 	small("decision", func(c *schema.Call) uint8 { return uint8(c.Decision) }),
 	low("policy", func(c *schema.Call) string { return c.Policy }),
@@ -223,7 +231,7 @@ var callColumns = []callColumn{
 	text("path", func(c *schema.Call) string { return c.Path }),
 	list("query_keys", func(c *schema.Call) []string { return c.QueryKeys }),
 	text("resource", func(c *schema.Call) string { return c.Resource }),
-	fixed("status", "UInt16", func(_ *columnSet, to []byte, c *schema.Call) []byte {
+	fixed("status", "UInt16", func(_ *Set, to []byte, c *schema.Call) []byte {
 		return binary.LittleEndian.AppendUint16(to, c.Status)
 	}),
 	long("request_bytes", func(c *schema.Call) uint64 { return c.RequestBytes }),

@@ -1,4 +1,4 @@
-package direct
+package block
 
 import (
 	"encoding/binary"
@@ -9,11 +9,11 @@ import (
 	"github.com/scopedrift/scopedrift/schema"
 )
 
-// keyCache computes the two hashes that use is folded by. Most calls repeat
+// Keys computes the two hashes that use is folded by. Most calls repeat
 // their predecessors' credential, so each distinct one is hashed once; recent
 // ones are recognised by where their texts lie in memory, since collectors make
 // one string of a text that occurs again and again.
-type keyCache struct {
+type Keys struct {
 	recentPrincipals [recentKeys]recentPrincipal
 	recentPresented  [recentKeys]recentPresented
 	byPrincipal      map[schema.Principal]schema.PrincipalHash
@@ -48,7 +48,7 @@ func sameList(a, b []string) bool {
 }
 
 // principal returns the hash of a call's principal.
-func (k *keyCache) principal(c *schema.Credential) schema.PrincipalHash {
+func (k *Keys) principal(c *schema.Credential) schema.PrincipalHash {
 	address := uintptr(unsafe.Pointer(unsafe.StringData(c.ID))) ^ uintptr(unsafe.Pointer(unsafe.StringData(c.Subject)))<<1
 	r := &k.recentPrincipals[slot(address, recentKeys)]
 	// The zero entry is of a kind that has no id.
@@ -69,7 +69,7 @@ func (k *keyCache) principal(c *schema.Credential) schema.PrincipalHash {
 }
 
 // presented returns the hash of what a call presented.
-func (k *keyCache) presented(c *schema.Call) schema.PresentedHash {
+func (k *Keys) presented(c *schema.Call) schema.PresentedHash {
 	scopes, groups := c.Scopes, c.Credential.Groups
 	address := uintptr(unsafe.Pointer(unsafe.SliceData(scopes))) ^ uintptr(unsafe.Pointer(unsafe.SliceData(groups)))<<1
 	r := &k.recentPresented[slot(address, recentKeys)]
@@ -79,7 +79,7 @@ func (k *keyCache) presented(c *schema.Call) schema.PresentedHash {
 	// Tokens come and go, and mostly present what others did before.
 	k.buf = k.buf[:0]
 	for _, list := range [...][]string{scopes, groups} {
-		k.buf = binary.AppendUvarint(append(k.buf, bit(list != nil)), uint64(len(list)))
+		k.buf = binary.AppendUvarint(append(k.buf, Bit(list != nil)), uint64(len(list)))
 		for _, name := range list {
 			k.buf = append(binary.AppendUvarint(k.buf, uint64(len(name))), name...)
 		}

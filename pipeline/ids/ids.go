@@ -1,4 +1,9 @@
-package direct
+// Package ids remembers the ids of calls, so that a call that comes again is
+// known.
+//
+// The one thing to want is [New]. The memory is bounded, exact up to its limit,
+// and says when it forgot.
+package ids
 
 import (
 	"context"
@@ -12,22 +17,26 @@ import (
 	"github.com/scopedrift/scopedrift/schema/table"
 )
 
-// idMemory remembers call ids. It is exact until limit ids are held; then it
+// Memory remembers call ids. It is exact until limit ids are held; then it
 // keeps the latest half-limit or more, and says that it forgot. It holds at most
 // one and a half limits.
-type idMemory struct {
+type Memory struct {
 	limit     int
-	now, past idSet
+	now, past set
 	forgot    bool
 }
 
-func newIDMemory(limit int) idMemory { return idMemory{limit: limit} }
+// New returns an empty memory of up to limit ids; use it from one goroutine.
+func New(limit int) *Memory { return &Memory{limit: limit} }
 
-// held is how many ids are remembered.
-func (m *idMemory) held() int { return m.now.size + m.past.size }
+// Held is how many ids are remembered.
+func (m *Memory) Held() int { return m.now.size + m.past.size }
 
-// add remembers id and reports whether it was new.
-func (m *idMemory) add(id schema.CallID) bool {
+// Forgot says that ids were forgotten, so that a repeat may pass as new.
+func (m *Memory) Forgot() bool { return m.forgot }
+
+// Add remembers id and reports whether it was new.
+func (m *Memory) Add(id schema.CallID) bool {
 	if m.past.size > 0 && m.past.has(id) {
 		return false
 	}
@@ -41,14 +50,14 @@ func (m *idMemory) add(id schema.CallID) bool {
 		}
 		// Two generations: dropping the older one costs nothing a call.
 		m.forgot = m.forgot || m.past.size > 0
-		m.past, m.now = m.now, idSet{}
+		m.past, m.now = m.now, set{}
 	}
 	return m.now.add(id)
 }
 
-// load remembers the ids that the store holds, the latest first in line to
+// Load remembers the ids that the store holds, the latest first in line to
 // stay.
-func (m *idMemory) load(ctx context.Context, conn driver.Conn) error {
+func (m *Memory) Load(ctx context.Context, conn driver.Conn) error {
 	rows, err := conn.Query(ctx, fmt.Sprintf("SELECT id FROM (SELECT id, time FROM %s ORDER BY time DESC LIMIT %d) ORDER BY time", table.Calls, m.limit/2))
 	if err != nil {
 		return fmt.Errorf("read the ids of stored calls: %w", err)
@@ -59,24 +68,24 @@ func (m *idMemory) load(ctx context.Context, conn driver.Conn) error {
 		if err := rows.Scan(&id); err != nil {
 			return fmt.Errorf("read the ids of stored calls: %w", err)
 		}
-		m.add(schema.CallID([]byte(id)))
+		m.Add(schema.CallID([]byte(id)))
 	}
 	return rows.Err()
 }
 
-// idSet is a set of ids in about 22 bytes each: open addressing in shards, of
+// set is a set of ids in about 22 bytes each: open addressing in shards, of
 // which one grows at a time, by a half, so that growing needs hardly any room.
 // The zero value is empty.
-type idSet struct {
+type set struct {
 	size   int
-	shards [idShards]idShard
+	shards [shardCount]shard
 	// zero says that the set has the id of zeros, which marks a free place.
 	zero bool
 }
 
-const idShards = 256
+const shardCount = 256
 
-type idShard struct {
+type shard struct {
 	places []schema.CallID
 	used   int
 }
@@ -89,7 +98,7 @@ func hash(id *schema.CallID) uint64 {
 
 // place returns where an id stands in the shard, or the free place where it
 // would. There is always one.
-func (s *idShard) place(id *schema.CallID, h uint64) (at int, found bool) {
+func (s *shard) place(id *schema.CallID, h uint64) (at int, found bool) {
 	// The shard took the upper bits; these are the others.
 	high, _ := bits.Mul64(h<<8, uint64(len(s.places)))
 	for at = int(high); ; at++ {
@@ -105,7 +114,7 @@ func (s *idShard) place(id *schema.CallID, h uint64) (at int, found bool) {
 	}
 }
 
-func (s *idSet) has(id schema.CallID) bool {
+func (s *set) has(id schema.CallID) bool {
 	if id == (schema.CallID{}) {
 		return s.zero
 	}
@@ -119,7 +128,7 @@ func (s *idSet) has(id schema.CallID) bool {
 }
 
 // add adds an id and reports whether it is new.
-func (s *idSet) add(id schema.CallID) bool {
+func (s *set) add(id schema.CallID) bool {
 	if id == (schema.CallID{}) {
 		fresh := !s.zero
 		if fresh {
@@ -143,7 +152,7 @@ func (s *idSet) add(id schema.CallID) bool {
 	return true
 }
 
-func (s *idShard) grow() {
+func (s *shard) grow() {
 	old := s.places
 	s.places = make([]schema.CallID, 64+len(old)*3/2)
 	for i := range old {

@@ -1,4 +1,4 @@
-package direct
+package block
 
 import (
 	"encoding/binary"

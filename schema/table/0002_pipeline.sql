@@ -1,0 +1,1 @@
+-- What the Kafka pipeline keeps beside the calls.

@@ -1,0 +1,1 @@
+-- What re-enrichment keeps.
