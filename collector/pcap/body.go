@@ -1,7 +1,7 @@
 package pcap
 
 // How the bytes of bodies are counted: by length, in chunks, to the end of the
-// connection. Nothing of a body is kept.
+// connection.
 
 // chunks begins a chunked body.
 func (r *messageReader) chunks() {
@@ -28,7 +28,7 @@ func (h *http1) counted(r *messageReader, isRequest bool, c chunk) int {
 		return 0
 	}
 	n := int(min(uint64(len(c.data)), r.remain))
-	r.body += uint64(n)
+	h.bodyBytes(r, isRequest, c.data[:n])
 	if r.remain -= uint64(n); r.remain == 0 {
 		h.done(r, isRequest, c.seq+uint32(n), c.nanos)
 	}
@@ -42,9 +42,35 @@ func (h *http1) untilClose(r *messageReader, isRequest bool, c chunk) int {
 		h.answerDone(r, c.seq, c.nanos, true)
 		return 0
 	}
-	r.body += uint64(len(c.data))
+	h.bodyBytes(r, isRequest, c.data)
 	h.progressed(c.nanos)
 	return len(c.data)
+}
+
+// bodyBytes counts bytes of a body, and keeps those that somebody reads.
+func (h *http1) bodyBytes(r *messageReader, isRequest bool, b []byte) {
+	r.body += uint64(len(b))
+	if s := h.sample(isRequest); s != nil {
+		h.out.keep(s, b)
+	}
+}
+
+// sample returns what is kept of the body being read, nil if nothing is.
+func (h *http1) sample(isRequest bool) *sample {
+	x, s := h.current, (*sample)(nil)
+	if isRequest {
+		x = h.last
+	}
+	if x == nil {
+		return nil
+	}
+	if s = &x.reply; isRequest {
+		s = &x.ask
+	}
+	if s.kind == bodyNone {
+		return nil
+	}
+	return s
 }
 
 // maxChunkLine and maxTrailer bound what stands between chunks and behind them.
@@ -57,7 +83,7 @@ const (
 func (h *http1) chunked(r *messageReader, isRequest bool, c chunk) int {
 	if r.phase == phaseChunk {
 		n := int(min(uint64(len(c.data)), r.remain))
-		r.body += uint64(n)
+		h.bodyBytes(r, isRequest, c.data[:n])
 		if r.remain -= uint64(n); r.remain == 0 {
 			r.phase, r.line = phaseChunkEnd, 0
 		}

@@ -29,6 +29,8 @@ type builder struct {
 	blocks blockReader
 	// tables is how many bytes all tables of HPACK may still hold.
 	tables int
+	// bodies is how many bytes of bodies are kept.
+	bodies int
 
 	evidence identify.Evidence
 	identity identify.Identity
@@ -99,6 +101,9 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 		c.TraceID = hexID(d.b3TraceID)
 	}
 	b.identify(d, c, truncated)
+	if !truncated {
+		b.sampleRequest(x, d)
+	}
 }
 
 // place fills what the connection says: where, when, who.
@@ -152,6 +157,7 @@ func (b *builder) identify(d *head, c *schema.Call, truncated bool) {
 func (b *builder) answer(x *exchange, d *head, nanos int64) {
 	x.call.Status = uint16(d.status)
 	x.call.Decision = decision(d)
+	b.sampleAnswer(x, d)
 	b.lasted(x, nanos)
 }
 
@@ -221,6 +227,7 @@ func (b *builder) orphan(o origin, ordinal uint64, d *head, nanos int64) {
 
 // emit hands a finished exchange on and takes it back for reuse.
 func (b *builder) emit(x *exchange) {
+	b.readBodies(x)
 	b.append(&x.call)
 	b.live--
 	if len(b.free) < 1024 {

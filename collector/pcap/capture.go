@@ -34,6 +34,9 @@ type Limits struct {
 	// (1,024), TableBytes how much all its header tables together may hold of the
 	// values in them (16 MiB); what is beyond counts as not seen.
 	Streams, TableBytes int
+	// BodyBytes is how much of a body is kept, where it tells the operation or its
+	// result (64 KiB), BodyTotal how much of all (8 MiB). A longer one tells nothing.
+	BodyBytes, BodyTotal int
 	// Idle ends a connection that was quiet for so long by the capture's own
 	// clock (10 minutes).
 	Idle time.Duration
@@ -66,6 +69,8 @@ func (l Limits) withDefaults() Limits {
 	number(&l.Pending, 256)
 	number(&l.PendingTotal, 16<<10)
 	number(&l.Streams, 1<<10)
+	number(&l.BodyBytes, 64<<10)
+	number(&l.BodyTotal, 8<<20)
 	number(&l.TableBytes, 16<<20)
 	number(&l.ReorderPackets, 256)
 	span(&l.Idle, 10*time.Minute)

@@ -346,6 +346,10 @@ func (h *http1) gap(from side, seq, n uint32) {
 	if isRequest {
 		r = &h.request
 	}
+	if s := h.sample(isRequest); s != nil {
+		h.out.give(s)
+		s.cut = true
+	}
 	switch r.phase {
 	case phaseBody, phaseChunk:
 		r.bodyless = false

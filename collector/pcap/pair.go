@@ -39,6 +39,13 @@ type exchange struct {
 	// requestDone, answered and answerDone are the steps it went through.
 	requestDone, answered, answerDone bool
 	nanos                             int64
+
+	// ask and reply are what is kept of the bodies (sample.go). form says that
+	// the request is such as asks for a token, rpc that its body named, or should
+	// have, what it wants: then only the answer's body tells the result.
+	ask, reply sample
+	form       bool
+	rpc        bodyKind
 }
 
 // upgrade is what a request asks the connection to become.
@@ -179,6 +186,7 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 	h.answersSince++
 	x, quality := h.match(r)
 	if status == 101 && !truncated && x != nil && (x.upgrade == upgradeHTTP2 || x.upgrade != upgradeNone && upgradeOf(h.head.upgrade) == upgradeHTTP2) {
+		r.phase = phaseIdle
 		return h.toHTTP2(x, quality)
 	}
 	h.out.stats.Responses++

@@ -15,6 +15,7 @@ const (
 	dropTruncated   = "head_cut_before_its_first_line"
 	dropFrame       = "malformed_frame"
 	dropBlock       = "malformed_header_block"
+	dropBody        = "body_too_long_to_tell"
 	dropTables      = "header_table_bytes_in_total"
 )
 

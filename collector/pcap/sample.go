@@ -1,0 +1,426 @@
+package pcap
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"strings"
+
+	"github.com/scopedrift/scopedrift/collector/decide"
+	"github.com/scopedrift/scopedrift/collector/identify"
+	"github.com/scopedrift/scopedrift/collector/redact"
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+// Some APIs say in a body what others say in the path: GraphQL the operation,
+// JSON-RPC and MCP the method, and all three whether it was refused; gRPC-Web
+// its status; OAuth which token it issued. Such bodies are kept up to a limit
+// until the call goes out, and nothing of them leaves but a name, a decision, or
+// the id of a credential. What is cut, coded otherwise or says two things names
+// nothing.
+
+// bodyKind is what a body is kept for.
+type bodyKind uint8
+
+const (
+	bodyNone    bodyKind = iota
+	bodyJSON             // a request that may be of GraphQL or JSON-RPC
+	bodyGraphQL          // a request that is a GraphQL document, or an answer to one
+	bodyRPC              // an answer of JSON-RPC
+	bodyToken            // an answer that may issue a token
+	bodyGRPCWeb          // an answer of gRPC-Web
+)
+
+// sample is what is kept of one body.
+type sample struct {
+	kind bodyKind
+	data []byte
+	// zipped says that it is in gzip; stream that it is a stream of events.
+	zipped, stream bool
+	// cut says that something of it is missing.
+	cut bool
+}
+
+// keep takes bytes of a body.
+func (b *builder) keep(s *sample, data []byte) {
+	if s.kind == bodyNone || s.cut {
+		return
+	}
+	if len(s.data)+len(data) > b.limits.BodyBytes || b.bodies+len(data) > b.limits.BodyTotal {
+		b.stats.drop(dropBody)
+		b.give(s)
+		s.cut = true
+		return
+	}
+	s.data = append(s.data, data...)
+	b.bodies += len(data)
+}
+
+// give forgets what is kept of a body.
+func (b *builder) give(s *sample) {
+	b.bodies -= len(s.data)
+	s.data = nil
+}
+
+// sampleRequest decides whether a request's body is kept.
+func (b *builder) sampleRequest(x *exchange, d *head) {
+	x.form = false
+	if string(d.method) != "POST" {
+		return
+	}
+	kind := bodyNone
+	switch media := mediaType(d.contentType); {
+	case media == "application/json", strings.HasSuffix(media, "+json"):
+		kind = bodyJSON
+	case media == "application/graphql":
+		kind = bodyGraphQL
+	case media == "application/x-www-form-urlencoded":
+		x.form = true
+	}
+	zipped, legible := coding(d.contentEncoding)
+	if kind != bodyNone && legible {
+		x.ask = sample{kind: kind, zipped: zipped}
+	}
+	// Clients of the token endpoint send a form, or JSON to a path of that name.
+	x.form = x.form || kind == bodyJSON && strings.Contains(strings.ToLower(x.call.Path[strings.LastIndexByte(x.call.Path, '/')+1:]), "token")
+}
+
+// sampleAnswer decides whether an answer's body is kept.
+func (b *builder) sampleAnswer(x *exchange, d *head) {
+	if x.requestDone {
+		b.nameOperation(x)
+	}
+	if d.status != 200 && d.status != 201 {
+		return
+	}
+	media := mediaType(d.contentType)
+	kind := bodyNone
+	switch {
+	case x.rpc != bodyNone && (strings.Contains(media, "json") || media == "text/event-stream"):
+		kind = x.rpc
+	case x.form && media == "application/json":
+		kind = bodyToken
+	case strings.HasPrefix(media, "application/grpc-web") && !strings.HasPrefix(media, "application/grpc-web-text") && d.grpcStatus == nil:
+		kind = bodyGRPCWeb
+	}
+	zipped, legible := coding(d.contentEncoding)
+	if kind != bodyNone && legible {
+		x.reply = sample{kind: kind, zipped: zipped, stream: media == "text/event-stream"}
+	}
+}
+
+// mediaType returns a content type without parameters, in lower case.
+func mediaType(value []byte) string {
+	if i := bytes.IndexByte(value, ';'); i >= 0 {
+		value = value[:i]
+	}
+	if value = bytes.TrimSpace(value); len(value) > 64 {
+		return ""
+	}
+	switch string(value) {
+	case "application/json":
+		return "application/json"
+	case "application/grpc":
+		return "application/grpc"
+	case "":
+		return ""
+	}
+	return strings.ToLower(string(value))
+}
+
+// coding reports whether a content coding can be read, and whether it is gzip.
+func coding(value []byte) (zipped, legible bool) {
+	switch {
+	case len(value) == 0, bytes.EqualFold(value, []byte("identity")):
+		return false, true
+	case bytes.EqualFold(value, []byte("gzip")):
+		return true, true
+	}
+	return false, false
+}
+
+// text returns a whole body, unpacked; nil if it is not whole or too long.
+func (b *builder) whole(s *sample) []byte {
+	if s.cut || len(s.data) == 0 {
+		return nil
+	}
+	if !s.zipped {
+		return s.data
+	}
+	z, err := gzip.NewReader(bytes.NewReader(s.data))
+	if err != nil {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(z, int64(b.limits.BodyBytes)+1))
+	if err != nil || len(text) > b.limits.BodyBytes {
+		return nil
+	}
+	return text
+}
+
+// nameOperation reads the request's body, once.
+func (b *builder) nameOperation(x *exchange) {
+	s := x.ask
+	x.ask = sample{}
+	if s.kind == bodyNone {
+		return
+	}
+	defer b.give(&s)
+	text := b.whole(&s)
+	var name string
+	switch {
+	case text == nil:
+	case s.kind == bodyGraphQL:
+		name, x.rpc = graphqlName(string(text), ""), bodyGraphQL
+	default:
+		name, x.rpc = rpcName(text)
+	}
+	if name == "" || !b.scrub.Clean([]byte(name)) {
+		return
+	}
+	x.call.Operation, x.call.RouteSource = b.strings.of([]byte(name)), schema.RouteFromSource
+}
+
+// rpcName returns the name of the operation that a JSON body asks for, and of
+// which kind its answer is.
+func rpcName(text []byte) (string, bodyKind) {
+	members := map[string][]byte{}
+	twice := false
+	if !jsonMembers(text, func(key, value []byte) {
+		switch string(key) {
+		case "jsonrpc", "method", "params", "query", "operationName":
+			_, known := members[string(key)]
+			twice = twice || known
+			members[string(key)] = value
+		}
+	}) || twice {
+		return "", bodyNone
+	}
+	if version, ok := jsonText(members["jsonrpc"]); ok && version == "2.0" {
+		method, ok := jsonText(members["method"])
+		if !ok || !isName(method) {
+			return "", bodyRPC
+		}
+		switch method {
+		case "tools/call", "prompts/get":
+			// MCP: what is called stands in the parameters.
+			name, found := "", 0
+			if jsonMembers(members["params"], func(key, value []byte) {
+				if string(key) == "name" {
+					name, _ = jsonText(value)
+					found++
+				}
+			}) && found == 1 && isName(name) {
+				return method + " " + name, bodyRPC
+			}
+			return "", bodyRPC
+		}
+		return method, bodyRPC
+	}
+	query, ok := jsonText(members["query"])
+	if !ok {
+		return "", bodyNone
+	}
+	name, _ := jsonText(members["operationName"])
+	if graphqlName(query, name) == "" && !graphqlLike(query) {
+		return "", bodyNone // a search
+	}
+	return graphqlName(query, name), bodyGraphQL
+}
+
+// isName reports whether a text can be the name of a method or tool.
+func isName(name string) bool {
+	if name == "" || len(name) > maxID {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("_-./:", rune(c)) {
+			return false
+		}
+	}
+	return true
+}
+
+// graphqlLike reports whether a text is a GraphQL document rather than what
+// somebody searches for.
+func graphqlLike(text string) bool {
+	text = strings.TrimLeft(text, " \t\r\n,\ufeff")
+	return strings.HasPrefix(text, "{") || strings.HasSuffix(strings.TrimRight(text, " \t\r\n,"), "}") &&
+		(strings.HasPrefix(text, "query") || strings.HasPrefix(text, "mutation") || strings.HasPrefix(text, "subscription") ||
+			strings.HasPrefix(text, "fragment") || strings.HasPrefix(text, "#"))
+}
+
+// graphqlName returns "query NAME" (or mutation, subscription) of the operation
+// that a document asks for: the one with the wanted name, or the only one. It is
+// empty where that has no name, or where the document does not say which.
+func graphqlName(document, wanted string) string {
+	found, operations := "", 0
+	depth := 0
+	for i := 0; i < len(document); {
+		switch c := document[i]; {
+		case c == '#':
+			for i < len(document) && document[i] != '\n' && document[i] != '\r' {
+				i++
+			}
+		case strings.HasPrefix(document[i:], `"""`):
+			end := strings.Index(document[i+3:], `"""`)
+			if end < 0 {
+				return ""
+			}
+			i += 3 + end + 3
+		case c == '"':
+			n := jsonString([]byte(document[i:]))
+			if n == 0 {
+				return ""
+			}
+			i += n
+		case c == '{' || c == '(' || c == '[':
+			if c == '{' && depth == 0 {
+				// A selection without a word in front is a query without a name;
+				// behind one it was counted already.
+				if before := strings.TrimRight(document[:i], " \t\r\n,"); before == "" || before[len(before)-1] == '}' {
+					operations++
+				}
+			}
+			depth++
+			i++
+		case c == '}' || c == ')' || c == ']':
+			if depth--; depth < 0 {
+				return ""
+			}
+			i++
+		case graphqlWord(c):
+			word := graphqlWordAt(document[i:])
+			i += len(word)
+			if depth > 0 || word != "query" && word != "mutation" && word != "subscription" {
+				continue
+			}
+			operations++
+			rest := strings.TrimLeft(document[i:], " \t\r\n,")
+			if rest == "" || !graphqlWord(rest[0]) {
+				continue
+			}
+			name := graphqlWordAt(rest)
+			i = len(document) - len(rest) + len(name)
+			if len(name) > maxID {
+				return ""
+			}
+			if wanted == "" || name == wanted {
+				if found != "" && wanted != "" {
+					return ""
+				}
+				found = word + " " + name
+			}
+		default:
+			i++
+		}
+	}
+	if depth != 0 || wanted == "" && operations != 1 {
+		return ""
+	}
+	return found
+}
+
+func graphqlWord(c byte) bool {
+	return c == '_' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9'
+}
+
+func graphqlWordAt(text string) string {
+	n := 0
+	for n < len(text) && graphqlWord(text[n]) {
+		n++
+	}
+	return text[:n]
+}
+
+// readBodies takes from bodies what they say of a finished exchange.
+func (b *builder) readBodies(x *exchange) {
+	b.nameOperation(x)
+	s := x.reply
+	x.reply = sample{}
+	defer b.give(&s)
+	if x.rpc != bodyNone && x.answered && (x.call.Status == 200 || x.call.Status == 201) {
+		// The HTTP status says only that something answered.
+		x.call.Decision = schema.DecisionUnknown
+	}
+	if s.kind == bodyNone {
+		return
+	}
+	if s.kind == bodyGRPCWeb {
+		if code, ok := grpcWebStatus(s.data); ok && !s.zipped {
+			x.call.Decision = decide.GRPC(code)
+		}
+		return
+	}
+	text := b.whole(&s)
+	if s.stream {
+		text = lastEvent(text)
+	}
+	switch {
+	case text == nil:
+	case s.kind == bodyToken:
+		x.call.Mints = b.minted(text)
+	case s.kind == bodyRPC:
+		x.call.Decision = rpcDecision(text)
+	case s.kind == bodyGraphQL:
+		x.call.Decision = graphqlDecision(text)
+	}
+}
+
+// lastEvent returns the data of the last event in a whole stream of them
+// (text/event-stream): MCP answers with notifications first, then the result.
+func lastEvent(text []byte) []byte {
+	var last []byte
+	for line := range bytes.Lines(text) {
+		if data, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+			last = bytes.TrimSpace(data)
+		}
+	}
+	return last
+}
+
+// minted returns the id of the credential that a token answer issues (RFC 6749
+// §5.1), as it will be known when it is used.
+func (b *builder) minted(text []byte) string {
+	var token string
+	tokens, kinds := 0, 0
+	if !jsonMembers(text, func(key, value []byte) {
+		switch string(key) {
+		case "access_token":
+			token, _ = jsonText(value)
+			tokens++
+		case "token_type":
+			kinds++
+		}
+	}) || tokens != 1 || kinds != 1 || token == "" || len(token) > 16<<10 {
+		return ""
+	}
+	b.evidence = identify.Evidence{Authorization: redact.NewSecret([]byte("Bearer " + token))}
+	b.identity = identify.Identity{}
+	b.identifier.Identify(&b.evidence, &b.identity)
+	b.evidence = identify.Evidence{}
+	return b.identity.Credential.ID
+}
+
+// grpcWebStatus reads the status that stands at the end of a gRPC-Web body: in a
+// message with the highest bit of its first byte set.
+func grpcWebStatus(b []byte) (int, bool) {
+	for len(b) >= 5 {
+		n := uint64(b[1])<<24 | uint64(b[2])<<16 | uint64(b[3])<<8 | uint64(b[4])
+		if n > uint64(len(b)-5) {
+			return 0, false
+		}
+		if b[0]&0x80 != 0 {
+			for line := range bytes.Lines(b[5 : 5+n]) {
+				name, value, ok := bytes.Cut(line, []byte(":"))
+				if ok && bytes.EqualFold(bytes.TrimSpace(name), []byte("grpc-status")) {
+					code, ok := decimal(bytes.TrimSpace(value))
+					return int(min(code, 1<<16)), ok
+				}
+			}
+			return 0, false
+		}
+		b = b[5+n:]
+	}
+	return 0, false
+}
