@@ -79,7 +79,9 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 	x.head = string(d.method) == "HEAD"
 	x.connect = bytes.Equal(d.method, methodConnect)
 	x.upgrade = upgradeOf(d.upgrade)
-	c.Method = b.strings.of(b.scrub.Text(d.method))
+	if c.Method = schema.RedactedText; len(d.method) <= maxMethod && upper(d.method) {
+		c.Method = b.strings.of(b.scrub.Text(d.method))
+	}
 	path, query := b.scrub.Target(d.target)
 	if x.connect {
 		path = nil

@@ -76,6 +76,70 @@ func TestNoSecretComesOut(t *testing.T) {
 	}
 }
 
+// TestNoSecretComesOutOfHTTP2 puts secrets into every field, body and trailer,
+// whole, joined late and with losses.
+func TestNoSecretComesOutOfHTTP2(t *testing.T) {
+	fields := []string{"authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token", "x-whatever", "user-agent", "x-request-id", "x-tenant",
+		"traceparent", "grpc-status", "content-type", "x-forwarded-client-cert", "referer", "te", "location", "set-cookie", "grpc-message", "content-encoding"}
+	for _, c := range redacttest.Canaries(t) {
+		if c.Place != "any" && c.Place != "path" {
+			continue
+		}
+		for _, where := range append([]string{"path", "query", "authority", "method", "scheme", "request", "request json", "graphql", "tool", "answer", "token", "goaway", "trailers"}, fields...) {
+			q, a := newSide2(), newSide2()
+			request, body, answer := post("/a", "content-type", "application/json"), "{}", `{"data":{}}`
+			switch secret := c.Secret; where {
+			case "path":
+				request[7] = "/a/" + secret
+			case "query":
+				request[7] = "/a?access_token=" + secret
+			case "authority":
+				request[5] = "user:" + secret + "@a"
+			case "method":
+				request[1] = secret
+			case "scheme":
+				request[3] = secret
+			case "request":
+				body = secret
+			case "request json":
+				body = `{"jsonrpc":"2.0","method":"m","params":{"password":"` + secret + `"}}`
+			case "graphql":
+				body = `{"query":"query ` + secret + ` { a }"}`
+			case "tool":
+				body = `{"jsonrpc":"2.0","method":"tools/call","params":{"name":"` + secret + `"}}`
+			case "answer":
+				answer = `{"data":"` + secret + `"}`
+			case "token":
+				request[7], answer = "/token", `{"access_token":"`+secret+`","token_type":"bearer"}`
+			case "goaway", "trailers":
+			default:
+				value := secret
+				if where == "user-agent" || where == "x-request-id" || where == "x-tenant" {
+					value = "token=" + secret // a name there is no secret by itself
+				}
+				request = append(request, where, value)
+			}
+			q.head(1, false, request...).frame(frameData, 0, 1, []byte(body)).head(1, true, "x-trailer", c.Secret)
+			a.head(1, false, ":status", "200", "content-type", "application/json", "location", "/x?code="+c.Secret, "set-cookie", c.Secret, "x-any", c.Secret)
+			a.frame(frameData, 0, 1, []byte(answer)).head(1, true, "grpc-message", c.Secret, "grpc-status", c.Secret).frame(frameGoAway, 0, 0, append(make([]byte, 8), c.Secret...))
+			frames := script{hello2 + q.turn(), a.turn()}.frames(700)
+			for _, part := range [][]frame{frames, frames[min(3, len(frames)):], append(firstFrames(frames, 4), frames[5:]...)} {
+				sink, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, part)))
+				if n := len(sink.calls); n == 0 && len(part) == len(frames) {
+					t.Fatalf("no call with a secret as %s", where)
+				}
+				leaks(t, c.Secret, sink, stats)
+				if t.Failed() {
+					t.Fatalf("as %s", where)
+				}
+			}
+		}
+	}
+}
+
+// firstFrames returns a copy of the first n frames.
+func firstFrames(frames []frame, n int) []frame { return append([]frame(nil), frames[:n]...) }
+
 // leaks fails the test if secret, or a long part of it, stands in what came out.
 func leaks(t *testing.T, secret string, sink *collected, stats Stats) {
 	t.Helper()

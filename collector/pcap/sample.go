@@ -175,10 +175,22 @@ func (b *builder) nameOperation(x *exchange) {
 	default:
 		name, x.rpc = rpcName(text)
 	}
-	if name == "" || !b.scrub.Clean([]byte(name)) {
+	if name == "" || !b.harmless(name) {
 		return
 	}
 	x.call.Operation, x.call.RouteSource = b.strings.of([]byte(name)), schema.RouteFromSource
+}
+
+// harmless reports whether a name that the client chose holds nothing that looks
+// like a secret, in a text, a name or a path.
+func (b *builder) harmless(name string) bool {
+	text := []byte(name)
+	if !b.scrub.Clean(text) || string(b.scrub.Text(text)) != name {
+		return false
+	}
+	path := append([]byte{'/'}, strings.ReplaceAll(name, " ", "/")...)
+	clean, _ := b.scrub.Target(path)
+	return bytes.Equal(clean, path)
 }
 
 // rpcName returns the name of the operation that a JSON body asks for, and of

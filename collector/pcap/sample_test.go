@@ -1,0 +1,164 @@
+package pcap
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+func zip(text string) string {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write([]byte(text))
+	_ = z.Close()
+	return b.String()
+}
+
+// asked is a POST of a body, and its answer.
+func asked(path, media, body, answerMedia, answer string) script {
+	if answerMedia != "" {
+		answerMedia = "Content-Type: " + answerMedia + "\r\n"
+	}
+	return script{
+		fmt.Sprintf("POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", path, media, len(body), body),
+		fmt.Sprintf("HTTP/1.1 200 OK\r\n%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", answerMedia, len(answer), answer),
+	}
+}
+
+func TestBodiesNameOperations(t *testing.T) {
+	const js = "application/json"
+	allowed := `{"data":{"order":{"id":1}}}`
+	long := strings.Repeat("x", 70<<10)
+	for _, c := range []struct {
+		name, media, body, answerMedia, answer string
+		operation                              string
+		decision                               schema.Decision
+	}{
+		{"graphql", js, `{"operationName":"Orders","query":"query Orders($n: Int = 3) {\n orders(first: $n) { id } }","variables":{"n":1}}`, js, allowed, "query Orders", schema.DecisionAllowed},
+		{"graphql, its only operation", js, `{"query":"# a comment { \nmutation Refund { refund(id: \"}\") { ok } }"}`, js + "; charset=utf-8", allowed, "mutation Refund", schema.DecisionAllowed},
+		{"graphql, one of two", js, `{"query":"query A { a } query B { b } fragment F on T { x }","operationName":"B"}`, js, allowed, "query B", schema.DecisionAllowed},
+		{"graphql, two and no word", js, `{"query":"query A { a } query B { b }"}`, js, allowed, "", schema.DecisionAllowed},
+		{"graphql, not in the document", js, `{"query":"query A { a }","operationName":"C"}`, js, allowed, "", schema.DecisionAllowed},
+		{"graphql without a name", js, `{"query":"{ orders { id } }"}`, js, allowed, "", schema.DecisionAllowed},
+		{"graphql, names said twice", js, `{"operationName":"A","query":"query A { a } query B { b }","operationName":"B"}`, js, allowed, "", schema.DecisionAllowed},
+		{"graphql denied", js, `{"query":"query A { a }"}`, js, `{"data":null,"errors":[{"message":"no","extensions":{"code":"FORBIDDEN"}},{"extensions":{"code":"FORBIDDEN"}}]}`, "query A", schema.DecisionDenied},
+		{"graphql, errors disagree", js, `{"query":"query A { a }"}`, js, `{"errors":[{"extensions":{"code":"FORBIDDEN"}},{"extensions":{"code":"NOT_FOUND"}}]}`, "query A", schema.DecisionUnknown},
+		{"graphql, data and errors", js, `{"query":"query A { a b }"}`, js, `{"data":{"a":1,"b":null},"errors":[{"extensions":{"code":"FORBIDDEN"}}]}`, "query A", schema.DecisionUnknown},
+		{"graphql, no errors", js, `{"query":"query A { a }"}`, "application/graphql-response+json", `{"errors":[ ],"data":{"a":1}}`, "query A", schema.DecisionAllowed},
+		{"graphql, answer too long", js, `{"query":"query A { a }"}`, js, `{"data":"` + long + `"}`, "query A", schema.DecisionUnknown},
+		{"graphql document", "application/graphql", "query A { a }", js, allowed, "query A", schema.DecisionAllowed},
+		{"a search is none", js, `{"query":"red shoes"}`, js, `{"hits":[]}`, "", schema.DecisionAllowed},
+		{"json-rpc", js, `{"jsonrpc":"2.0","id":1,"method":"eth_call","params":[]}`, js, `{"jsonrpc":"2.0","id":1,"result":"0x"}`, "eth_call", schema.DecisionAllowed},
+		{"json-rpc error", js, `{"jsonrpc":"2.0","id":1,"method":"eth_call"}`, js, `{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no"}}`, "eth_call", schema.DecisionUnknown},
+		{"json-rpc internal error", js, `{"jsonrpc":"2.0","id":1,"method":"a.b"}`, js, `{"error":{"code":-32603}}`, "a.b", schema.DecisionError},
+		{"json-rpc, several at once", js, `[{"jsonrpc":"2.0","id":1,"method":"a"},{"jsonrpc":"2.0","id":2,"method":"b"}]`, js, `[]`, "", schema.DecisionAllowed},
+		{"json-rpc, method twice", js, `{"jsonrpc":"2.0","method":"a","method":"b"}`, js, `{"result":1}`, "", schema.DecisionAllowed},
+		{"mcp", js, `{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"delete_file","arguments":{"name":"x","path":"/etc"}}}`, "text/event-stream",
+			"event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"content\":[]}}\n\n", "tools/call delete_file", schema.DecisionAllowed},
+		{"mcp, the tool failed", js, `{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"t"}}`, js, `{"result":{"isError":true,"content":[]}}`, "tools/call t", schema.DecisionUnknown},
+		{"mcp, other methods", js, `{"jsonrpc":"2.0","id":3,"method":"tools/list"}`, js, `{"result":{}}`, "tools/list", schema.DecisionAllowed},
+		{"a name that is a secret", js, `{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"ghp_0123456789abcdefghijABCDEFGHIJ012345"}}`, js, `{"result":{}}`, "", schema.DecisionAllowed},
+		{"request too long", js, `{"query":"query A { a }","variables":"` + long + `"}`, js, allowed, "", schema.DecisionAllowed},
+		{"no json", js, `{"jsonrpc":"2.0","method":"a"`, js, `{"result":{}}`, "", schema.DecisionAllowed},
+		{"grpc-web", "application/grpc-web+proto", "\x00\x00\x00\x00\x00", "application/grpc-web+proto", "\x00\x00\x00\x00\x02ab\x80\x00\x00\x00\x1egrpc-status: 7\r\ngrpc-message:\r\n", "", schema.DecisionDenied},
+	} {
+		for _, mss := range []int{1448, 13} {
+			t.Run(fmt.Sprintf("%s/%d", c.name, mss), func(t *testing.T) {
+				sink, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, asked("/api", c.media, c.body, c.answerMedia, c.answer).frames(mss))))
+				if len(sink.calls) != 1 {
+					t.Fatalf("%d calls; %+v", len(sink.calls), stats)
+				}
+				got := &sink.calls[0]
+				wantSource := schema.RouteNone
+				if c.operation != "" {
+					wantSource = schema.RouteFromSource
+				}
+				if got.Operation != c.operation || got.Decision != c.decision || got.RouteSource != wantSource {
+					t.Errorf("operation %q, %s by %s; want %q, %s", got.Operation, got.Decision, got.RouteSource, c.operation, c.decision)
+				}
+			})
+		}
+	}
+}
+
+func TestBodiesInGzip(t *testing.T) {
+	body, answer := zip(`{"query":"query A { a }"}`), zip(`{"data":{"a":1}}`)
+	s := script{
+		fmt.Sprintf("POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(body), body),
+		fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer),
+		fmt.Sprintf("POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(zip(strings.Repeat(" ", 1<<20))), zip(strings.Repeat(" ", 1<<20))),
+		a1,
+	}
+	sink, _ := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, s.frames(1448))))
+	if len(sink.calls) != 2 || sink.calls[0].Operation != "query A" || sink.calls[0].Decision != schema.DecisionAllowed || sink.calls[1].Operation != "" {
+		t.Errorf("got\n%s", outcomes(sink.calls))
+	}
+}
+
+// TestMints states that the answer which issues a token names the credential as
+// the call that uses it does.
+func TestMints(t *testing.T) {
+	const token = "fake-access-token-0123456789"
+	answer := `{"access_token":"` + token + `","token_type":"Bearer","expires_in":3600,"refresh_token":"fake-refresh"}`
+	for _, make := range []func() []frame{
+		func() []frame {
+			s := asked("/oauth/token", "application/x-www-form-urlencoded", "grant_type=client_credentials&client_secret=fake-secret", "application/json;charset=UTF-8", answer)
+			return append(s, "GET /use HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "+token+"\r\n\r\n", a1).frames(1448)
+		},
+		func() []frame {
+			q, a := newSide2(), newSide2()
+			q.head(1, false, post("/v1/token", "content-type", "application/json")...).frame(frameData, flagEndStream, 1, []byte(`{"grant_type":"x"}`))
+			a.head(1, false, ":status", "200", "content-type", "application/json").frame(frameData, 0, 1, []byte(answer[:20])).frame(frameData, flagEndStream, 1, []byte(answer[20:]))
+			first, firstAnswer := q.turn(), a.turn()
+			q.head(3, true, get("/use", "authorization", "Bearer "+token)...)
+			a.head(3, true, ":status", "200")
+			return script{hello2 + first, firstAnswer, q.turn(), a.turn()}.frames(100)
+		},
+	} {
+		sink, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, make())))
+		if len(sink.calls) != 2 || sink.calls[0].Mints == "" || sink.calls[0].Mints != sink.calls[1].Credential.ID {
+			t.Errorf("%d calls, mints %q, used as %q", len(sink.calls), sink.calls[0].Mints, sink.calls[1].Credential.ID)
+		}
+		for _, secret := range []string{token, "fake-secret", "fake-refresh"} {
+			leaks(t, secret, sink, stats)
+		}
+	}
+}
+
+// FuzzBodies reads anything as bodies, beside the standard library's JSON.
+func FuzzBodies(f *testing.F) {
+	f.Add([]byte(`{"query":"query A { a }","operationName":"A"}`))
+	f.Add([]byte(`{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}`))
+	f.Add([]byte(`{"access_token":"a","token_type":"b","x":[{"y":"}"}]}`))
+	f.Add([]byte(`{"errors":[{"extensions":{"code":"FORBIDDEN"}}],"data":null}`))
+	f.Add([]byte("\x80\x00\x00\x00\x0fgrpc-status: 7\r\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		rpcName(text)
+		graphqlName(string(text), "")
+		graphqlDecision(text)
+		rpcDecision(text)
+		grpcWebStatus(text)
+		lastEvent(text)
+		var want map[string]json.RawMessage
+		if json.Unmarshal(text, &want) != nil || want == nil {
+			return
+		}
+		got := map[string]string{}
+		if !jsonMembers(text, func(key, value []byte) { got[string(key)] = string(value) }) {
+			t.Fatalf("%q is JSON", text)
+		}
+		if bytes.IndexByte(text, '\\') >= 0 || !json.Valid(text) || len(got) != len(want) {
+			return
+		}
+		for key, value := range got {
+			if w, ok := want[key]; ok && string(bytes.TrimSpace(w)) != value {
+				t.Fatalf("%q is %q, want %q", key, value, w)
+			}
+		}
+	})
+}
