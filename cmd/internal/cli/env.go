@@ -32,7 +32,9 @@ type Env struct {
 	// asked each time, since windows change.
 	Width func() int
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	// hangups, once somebody wants them, take a SIGHUP each.
+	hangups  chan struct{}
 	cleanups map[int]func()
 	serial   int
 	// busy counts the cleanups under way.
@@ -100,7 +102,8 @@ func (e *Env) Path(name string) string {
 	return filepath.Join(e.Dir, name)
 }
 
-// Signals returns a context that ends with the first SIGINT, SIGTERM or SIGHUP.
+// Signals returns a context that ends with the first SIGINT or SIGTERM, or
+// SIGHUP unless Hangups are wanted.
 // A second one does not wait for anything but the removal of what is temporary.
 // A broken pipe comes back as a write error instead of ending the process.
 func (e *Env) Signals(parent context.Context) (context.Context, context.CancelFunc) {
@@ -110,18 +113,26 @@ func (e *Env) Signals(parent context.Context) (context.Context, context.CancelFu
 	stop := make(chan struct{})
 	signal.Notify(caught, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	signal.Notify(pipe, syscall.SIGPIPE)
+	next := func() bool {
+		for {
+			select {
+			case got := <-caught:
+				if got != syscall.SIGHUP || !e.hangup() {
+					return true
+				}
+			case <-stop:
+				return false
+			}
+		}
+	}
 	go func() {
-		select {
-		case <-caught:
-			cancel(errInterrupted)
-		case <-stop:
+		if !next() {
 			return
 		}
-		select {
-		case <-caught:
+		cancel(errInterrupted)
+		if next() {
 			e.runCleanups()
 			os.Exit(codeInterrupted)
-		case <-stop:
 		}
 	}()
 	return ctx, func() {
@@ -130,6 +141,32 @@ func (e *Env) Signals(parent context.Context) (context.Context, context.CancelFu
 		signal.Stop(pipe)
 		cancel(context.Canceled)
 	}
+}
+
+// Hangups makes SIGHUP a message instead of the end, as a command wants that
+// reads its configuration anew: one message stands for all that came since it
+// was taken.
+func (e *Env) Hangups() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.hangups == nil {
+		e.hangups = make(chan struct{}, 1)
+	}
+	return e.hangups
+}
+
+// hangup passes on a SIGHUP, if anybody wants it.
+func (e *Env) hangup() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.hangups == nil {
+		return false
+	}
+	select {
+	case e.hangups <- struct{}{}:
+	default: // one waits already
+	}
+	return true
 }
 
 // TempDir makes a private directory that remove takes away again. It is also

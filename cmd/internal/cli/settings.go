@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/spf13/pflag"
 
+	"github.com/scopedrift/scopedrift/cmd/internal/operate"
 	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/spelling"
 )
@@ -43,6 +44,7 @@ type settings struct {
 	clickhouse address
 	password   string
 	memory     size
+	metrics    string
 	color      word
 	quiet      bool
 
@@ -144,6 +146,8 @@ var register = []setting{
 		value: func(s *settings) pflag.Value { return pathText{(*text)(&s.password)} }},
 	{name: "memory", usage: "memory of the embedded engine",
 		value: func(s *settings) pflag.Value { return &s.memory }},
+	{name: "metrics-listen", usage: "serve /metrics, /healthz and /readyz on this host:port, or off (default " + operate.DefaultListen + ", a free port where that is taken)",
+		value: func(s *settings) pflag.Value { return (*text)(&s.metrics) }},
 	{name: "color", usage: "colour: auto (only on a terminal), always or never",
 		value: func(s *settings) pflag.Value { return &s.color }},
 	{name: "quiet", short: "q", usage: "no progress and no remarks on standard error, only errors",
