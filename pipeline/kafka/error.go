@@ -187,6 +187,9 @@ func answer(e *Error, err error, doing string, d deed) bool {
 	case kafka.SASLAuthenticationFailed:
 		e.Kind, e.Remedy = Password, "check --kafka-user, the password and --kafka-sasl (the mechanism) against what the broker knows"
 		e.Text = fmt.Sprintf("%s: the broker refuses %s or the password", doing, who)
+	case kafka.IllegalSASLState:
+		e.Kind, e.Remedy = Password, "leave --kafka-user out, or use the broker's listener for SASL"
+		e.Text = doing + ": this listener of the broker takes no user and password"
 	case kafka.UnsupportedSASLMechanism:
 		e.Kind, e.Remedy = Password, "give a mechanism that the broker has enabled with --kafka-sasl: plain, scram-sha-256 or scram-sha-512"
 		e.Text = doing + ": the broker does not know this SASL mechanism"
@@ -195,7 +198,7 @@ func answer(e *Error, err error, doing string, d deed) bool {
 		e.Text = fmt.Sprintf("%s: %s has no right to", doing, who)
 		e.Remedy = "let it have the right, such as: kafka-acls.sh --add --allow-principal User:NAME --operation Write --topic TOPIC (Read for topic and group to ingest)"
 	case kafka.UnknownTopicOrPartition, kafka.UnknownTopicID:
-		e.Kind, e.Remedy = NoTopic, "make the topics with: scopedrift schema migrate --kafka BROKERS"
+		e.Kind, e.Remedy = NoTopic, "make the topics with: scopedrift schema topics --kafka BROKERS"
 		e.Text = doing + ": there is no such topic, or no right to see it"
 	case kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend:
 		e.Kind, e.Remedy = OutOfReplica, "it is tried again; bring the missing brokers back, or lower the topic's min.insync.replicas"

@@ -163,7 +163,7 @@ func (g *Group) Run(ctx context.Context, handle func(ctx context.Context, lane *
 // is waited for.
 func (g *Group) await(ctx context.Context) error {
 	for wait := newBackoff(); ; {
-		_, err := g.link.partitions(ctx, g.cfg.Topic)
+		_, err := g.link.first(ctx, g.cfg.Topic)
 		if err == nil || definite(err) || ctx.Err() != nil {
 			return err
 		}

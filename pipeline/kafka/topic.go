@@ -15,10 +15,28 @@ import (
 
 // The names of the topics. The version of what they hold is part of the name.
 const (
-	CallsTopic       = "scopedrift.calls.v1"
-	DeadLettersTopic = "scopedrift.calls.dlq.v1"
-	FindingsTopic    = "scopedrift.findings.v1"
+	CallsTopic       = Prefix + ".calls.v1"
+	DeadLettersTopic = Prefix + ".calls.dlq.v1"
+	FindingsTopic    = Prefix + ".findings.v1"
+	// Prefix is what they begin with, unless a cluster has several installations
+	// or a custom of its own.
+	Prefix = "scopedrift"
 )
+
+// Names are the topics of one installation.
+type Names struct{ Calls, DeadLetters, Findings string }
+
+// NamesOf returns the names that begin with a prefix, [Prefix] if it is empty.
+func NamesOf(prefix string) Names {
+	if prefix == "" {
+		prefix = Prefix
+	}
+	return Names{
+		Calls:       prefix + strings.TrimPrefix(CallsTopic, Prefix),
+		DeadLetters: prefix + strings.TrimPrefix(DeadLettersTopic, Prefix),
+		Findings:    prefix + strings.TrimPrefix(FindingsTopic, Prefix),
+	}
+}
 
 // Topic is a topic as it has to be.
 type Topic struct {
@@ -37,14 +55,14 @@ type Topic struct {
 // Retention is how long calls stay readable: how long ingesters may be away.
 const Retention = 7 * 24 * time.Hour
 
-// Topics lists the topics of scopedrift. Calls get that many partitions, which is
-// how many ingesters can share the work; the others are small and get one
+// Topics lists the topics of an installation. Calls get that many partitions, which
+// is how many ingesters can share the work; the others are small and get one
 // partition, and three.
-func Topics(partitions, replicas int) []Topic {
+func Topics(names Names, partitions, replicas int) []Topic {
 	return []Topic{
-		{Name: CallsTopic, Partitions: partitions, Replicas: replicas, Retention: Retention},
-		{Name: DeadLettersTopic, Partitions: 1, Replicas: replicas, Retention: 2 * Retention},
-		{Name: FindingsTopic, Partitions: 3, Replicas: replicas, Retention: 2 * Retention},
+		{Name: names.Calls, Partitions: partitions, Replicas: replicas, Retention: Retention},
+		{Name: names.DeadLetters, Partitions: 1, Replicas: replicas, Retention: 2 * Retention},
+		{Name: names.Findings, Partitions: 3, Replicas: replicas, Retention: 2 * Retention},
 	}
 }
 
@@ -203,17 +221,15 @@ func (l *link) compare(ctx context.Context, t Topic, partitions int) error {
 }
 
 // partitions returns a topic's partitions and their leaders, by number.
-func (l *link) partitions(ctx context.Context, topic string) ([]kafka.Partition, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+func (l *link) partitions(outer context.Context, topic string) ([]kafka.Partition, error) {
+	ctx, cancel := context.WithTimeout(outer, dialTimeout)
 	defer cancel()
 	what := l.deed("find topic", topic)
 	response, err := l.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			// The pool says nothing of why it has no connection.
-			if reason := l.probe(context.WithoutCancel(ctx)); reason != nil {
-				return nil, reason
-			}
+		// The pool of connections says little of why it has none.
+		if reason := l.probe(outer); reason != nil && outer.Err() == nil {
+			return nil, reason
 		}
 		return nil, explain(err, what)
 	}
@@ -237,4 +253,13 @@ func (l *link) partitions(ctx context.Context, topic string) ([]kafka.Partition,
 		}
 	}
 	return nil, explain(kafka.UnknownTopicOrPartition, what)
+}
+
+// first is partitions for who begins: a connection of its own tells at once what
+// is wrong, where the pool takes its time.
+func (l *link) first(ctx context.Context, topic string) ([]kafka.Partition, error) {
+	if err := l.probe(ctx); err != nil {
+		return nil, err
+	}
+	return l.partitions(ctx, topic)
 }

@@ -137,21 +137,31 @@ func printError(w io.Writer, err error, paint output.Paint) {
 	}
 }
 
-// hintsOf gathers the remedies along the chain of wrapped errors, each once.
+// hintsOf gathers the remedies along the chain of wrapped errors, and of what they
+// join, each once.
 func hintsOf(err error) []string {
 	var hints []string
 	seen := map[string]bool{}
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		hinted, ok := e.(interface{ Hint() string })
-		if !ok {
-			continue
-		}
-		for _, line := range strings.Split(hinted.Hint(), "\n") {
-			if line = strings.TrimSpace(line); line != "" && !seen[line] {
-				seen[line] = true
-				hints = append(hints, line)
+	var gather func(error)
+	gather = func(err error) {
+		for e := err; e != nil; e = errors.Unwrap(e) {
+			if joined, ok := e.(interface{ Unwrap() []error }); ok {
+				for _, one := range joined.Unwrap() {
+					gather(one)
+				}
+			}
+			hinted, ok := e.(interface{ Hint() string })
+			if !ok {
+				continue
+			}
+			for _, line := range strings.Split(hinted.Hint(), "\n") {
+				if line = strings.TrimSpace(line); line != "" && !seen[line] {
+					seen[line] = true
+					hints = append(hints, line)
+				}
 			}
 		}
 	}
+	gather(err)
 	return hints
 }

@@ -48,8 +48,8 @@ time of your choice. A store of a newer release is refused.`,
 	}
 	a.settings.bind(migrate.Flags(), storeFlags...)
 	migrate.RunE = a.action(a.migrate)
-	return group("schema", "show the schemas of the output, bring a store forward",
-		"Schemas: those of what is written, and the tables of a store.", show, migrate)
+	return group("schema", "show the schemas of the output, bring a store forward, make the topics",
+		"Schemas: those of what is written, the tables of a store, the topics of Kafka.", show, migrate, a.topicsCommand())
 }
 
 func (a *app) migrate(ctx context.Context, _ []string) (err error) {

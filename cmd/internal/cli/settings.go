@@ -47,6 +47,7 @@ type settings struct {
 	metrics    string
 	color      word
 	quiet      bool
+	kafka      kafkaSettings
 
 	origins map[string]origin
 }
@@ -65,6 +66,7 @@ func newSettings() *settings {
 		to:     moment{end: true},
 		memory: size{3 << 29},
 		color:  word{"auto", []string{"auto", "always", "never"}},
+		kafka:  newKafkaSettings(),
 	}
 }
 
@@ -113,7 +115,7 @@ func (t *truth) IsBoolFlag() bool { return true }
 
 // register lists every setting once: its name is the flag, with underscores the
 // key in a file, and in capitals after SCOPEDRIFT_ the variable.
-var register = []setting{
+var register = append([]setting{
 	{name: "catalog", path: true, usage: "catalogue of services, scopes and credentials: a directory or file",
 		value: func(s *settings) pflag.Value { return pathText{(*text)(&s.catalog)} }},
 	{name: "format", usage: "how to read the inputs: auto, a format's NAME, or NAME:path for one input (repeatable)",
@@ -152,7 +154,7 @@ var register = []setting{
 		value: func(s *settings) pflag.Value { return &s.color }},
 	{name: "quiet", short: "q", usage: "no progress and no remarks on standard error, only errors",
 		value: func(s *settings) pflag.Value { return (*truth)(&s.quiet) }},
-}
+}, kafkaRegister...)
 
 func registered(name string) *setting {
 	for i := range register {
@@ -168,7 +170,7 @@ func (s *settings) bind(flags *pflag.FlagSet, names ...string) {
 	for _, name := range names {
 		r := registered(name)
 		flag := flags.VarPF(r.value(s), r.name, r.short, r.usage)
-		if name == "quiet" {
+		if _, ok := flag.Value.(*truth); ok {
 			flag.NoOptDefVal = "true"
 		}
 	}
@@ -400,7 +402,7 @@ func firstLine(s string) string {
 // strangers lists the SCOPEDRIFT_ variables that no setting reads, with what
 // was likely meant.
 func strangers(env *Env) []string {
-	known := []string{"SCOPEDRIFT_ENGINE", "SCOPEDRIFT_LIBCHDB", passwordVariable}
+	known := []string{"SCOPEDRIFT_ENGINE", "SCOPEDRIFT_LIBCHDB", passwordVariable, kafkaPasswordVariable}
 	for i := range register {
 		known = append(known, variableOf(register[i].name))
 	}
