@@ -31,8 +31,8 @@ type Limits struct {
 	// (16,384).
 	Pending, PendingTotal int
 	// Streams is how many streams of an HTTP/2 connection are followed at a time
-	// (1,024), TableBytes how much all its header tables together may hold of the
-	// values in them (16 MiB); what is beyond counts as not seen.
+	// (1,024), TableBytes how much the header tables of all connections together
+	// may hold (32 MiB): beyond it, what a table held counts as not seen.
 	Streams, TableBytes int
 	// BodyBytes is how much of a body is kept, where it tells the operation or its
 	// result (64 KiB), BodyTotal how much of all (8 MiB). A longer one tells nothing.
@@ -71,7 +71,7 @@ func (l Limits) withDefaults() Limits {
 	number(&l.Streams, 1<<10)
 	number(&l.BodyBytes, 64<<10)
 	number(&l.BodyTotal, 8<<20)
-	number(&l.TableBytes, 16<<20)
+	number(&l.TableBytes, 32<<20)
 	number(&l.ReorderPackets, 256)
 	span(&l.Idle, 10*time.Minute)
 	span(&l.ReorderTime, 10*time.Millisecond)

@@ -1,8 +1,8 @@
 package pcap
 
 import (
-	"bytes"
 	"errors"
+	"unsafe"
 )
 
 // HPACK (RFC 7541) as a bystander must read it. A table entry that was filled
@@ -17,14 +17,23 @@ import (
 
 // hpackEntry is one entry of a dynamic table.
 type hpackEntry struct {
-	field field
-	// known says that value is the entry's value; it is not kept for fields that
-	// nobody reads, nor beyond the memory limit.
+	// value is kept only of fields that somebody reads.
+	value string
+	size  uint32
+	// nameLen is unseenName where the name is not known.
+	nameLen uint16
+	field   field
+	// known says that value is the entry's.
 	known bool
-	value []byte
-	// nameLen is -1 where the name is not known.
-	nameLen, size int
 }
+
+const unseenName = 1<<16 - 1
+
+// bytes returns the entry's value, which must not be changed.
+func (e *hpackEntry) bytes() []byte { return unsafe.Slice(unsafe.StringData(e.value), len(e.value)) }
+
+// cost is about what the entry takes of memory.
+func (e *hpackEntry) cost() int { return int(unsafe.Sizeof(*e)) + len(e.value) }
 
 // hpackTable is the dynamic table of one direction.
 type hpackTable struct {
@@ -37,7 +46,7 @@ type hpackTable struct {
 	// maxKnown says that max is known: the table was followed from its beginning,
 	// or a change was seen.
 	maxKnown bool
-	// kept is how many bytes of values are held.
+	// kept is about how many bytes are held.
 	kept int
 }
 
@@ -57,10 +66,7 @@ var errHPACK = errors.New("a header block is not HPACK")
 // forget says that blocks were lost: all entries so far are unseen.
 func (t *hpackTable) forget(budget *int) {
 	*budget += t.kept
-	t.entries, t.size, t.kept, t.lost = t.entries[:0], 0, 0, true
-	if cap(t.entries) > 256 {
-		t.entries = nil
-	}
+	t.entries, t.size, t.kept, t.lost = nil, 0, 0, true
 }
 
 // blockReader reads the fields of one header block into a head.
@@ -134,7 +140,7 @@ func (r *blockReader) lookup(index int) (e hpackEntry, seen bool, err error) {
 		if r.tenant != "" && s.name == r.tenant {
 			f |= fieldTenant
 		}
-		return hpackEntry{field: f, known: true, value: s.value, nameLen: len(s.name)}, true, nil
+		return hpackEntry{field: f, known: true, value: s.value, nameLen: uint16(len(s.name))}, true, nil
 	}
 	n := len(r.table.entries) - (index - len(hpackStatic))
 	if n >= 0 {
@@ -145,7 +151,7 @@ func (r *blockReader) lookup(index int) (e hpackEntry, seen bool, err error) {
 		return e, true, nil
 	}
 	if r.table.lost && index <= len(hpackStatic)+hpackLargest/hpackOverhead {
-		return hpackEntry{field: fieldUnseen, nameLen: -1}, false, nil
+		return hpackEntry{field: fieldUnseen, nameLen: unseenName}, false, nil
 	}
 	return e, false, errHPACK
 }
@@ -159,7 +165,7 @@ func (r *blockReader) indexed(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.found(e.field, e.value, e.known)
+	r.found(e.field, e.bytes(), e.known)
 	return b, nil
 }
 
@@ -217,7 +223,7 @@ func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
 		if name, b, err = r.text(b, true); err != nil {
 			return nil, err
 		}
-		e.field, e.nameLen = fieldOf(name, r.tenant), len(name)
+		e.field, e.nameLen = fieldOf(name, r.tenant), uint16(min(len(name), unseenName-1))
 	}
 	wanted := e.field != fieldOther
 	value, b, err := r.text(b, wanted || add)
@@ -234,14 +240,15 @@ func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
 // add makes a new entry.
 func (r *blockReader) add(e hpackEntry, value []byte) {
 	t := r.table
-	if e.nameLen < 0 {
+	size := hpackOverhead + len(value)
+	if e.nameLen == unseenName {
 		// Nobody saw how long its name is. If it may be too large for the table,
 		// it emptied that instead.
-		if e.size = hpackOverhead + len(value); e.size+256 > t.limit() {
+		if size+256 > t.limit() {
 			t.forget(r.budget)
 			return
 		}
-	} else if e.size = hpackOverhead + e.nameLen + len(value); e.size > t.limit() {
+	} else if size += int(e.nameLen); size > t.limit() {
 		if !t.maxKnown {
 			t.forget(r.budget)
 			return
@@ -249,17 +256,21 @@ func (r *blockReader) add(e hpackEntry, value []byte) {
 		r.evict(t.max + 1)
 		return
 	}
-	r.evict(e.size)
-	if wanted := e.field != fieldOther && e.field != fieldUnseen; wanted && e.known {
-		if len(value) > *r.budget {
-			e.known, r.starved = false, true
-		} else {
-			e.value = bytes.Clone(value)
-			t.kept += len(value)
-			*r.budget -= len(value)
-		}
+	r.evict(size)
+	e.value, e.size = "", uint32(size)
+	if e.field != fieldOther && e.field != fieldUnseen && e.known {
+		e.value = string(value)
 	}
-	t.size += e.size
+	cost := e.cost()
+	if cost > *r.budget {
+		// All tables together are full: this one is begun anew.
+		t.forget(r.budget)
+		r.starved = true
+		return
+	}
+	*r.budget -= cost
+	t.kept += cost
+	t.size += size
 	t.entries = append(t.entries, e)
 }
 
@@ -286,10 +297,10 @@ func (r *blockReader) evict(size int) {
 	n := 0
 	for n < len(t.entries) && t.size+size > t.max {
 		e := &t.entries[n]
-		t.size -= e.size
-		t.kept -= len(e.value)
-		*r.budget += len(e.value)
-		e.value = nil
+		t.size -= int(e.size)
+		t.kept -= e.cost()
+		*r.budget += e.cost()
+		e.value = ""
 		n++
 	}
 	if n > 0 {
