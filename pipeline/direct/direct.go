@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -36,6 +37,9 @@ type Config struct {
 	// then sent as they stand, without a copy and uncompressed.
 	Local   bool
 	Catalog *catalog.Catalog
+	// Current, if it is set, is asked for the catalogue before each batch, so
+	// that one can take another's place. Catalog is then not used.
+	Current func() *catalog.Catalog
 	// Run names this run in the ledger; unique in a store.
 	Run string
 	// Window drops and counts calls outside it.
@@ -81,17 +85,21 @@ type Stats struct {
 	ForgotIDs bool
 }
 
-// Pipeline is a sink for the collectors. Use it from one goroutine.
+// Pipeline is a sink for the collectors. Use it from one goroutine; only Stats
+// may be called from others.
 //
 // Three goroutines share the work, so that reading, building and inserting
 // overlap: Put, in the caller's, drops repeats and enriches; build makes
 // columns; drain inserts them. What lies between them is bounded.
 type Pipeline struct {
-	cfg    Config
-	enrich *enrich.Enricher
-	ids    *ids.Memory
-	stats  Stats
-	parts  chan part
+	cfg     Config
+	catalog *catalog.Catalog
+	enrich  *enrich.Enricher
+	ids     *ids.Memory
+	// counting guards stats.
+	counting sync.Mutex
+	stats    Stats
+	parts    chan part
 	// broken is closed when a block could not be written; failed then says
 	// why, and what still comes is dropped. ended is closed when everything
 	// has been written or dropped.
@@ -105,6 +113,8 @@ type part struct {
 	calls []schema.Call
 	free  func()
 	ledgerRange
+	// stored, if somebody waits, is closed once the part is stored.
+	stored chan struct{}
 }
 
 // New returns a pipeline that has done nothing yet.
@@ -122,10 +132,11 @@ func New(cfg Config) *Pipeline {
 		cfg.Catalog = catalog.Empty()
 	}
 	return &Pipeline{
-		cfg:    cfg,
-		enrich: enrich.New(cfg.Catalog),
-		ids:    ids.New(cfg.RememberIDs),
-		stats:  Stats{Skipped: map[string]uint64{}},
+		cfg:     cfg,
+		catalog: cfg.Catalog,
+		enrich:  enrich.New(cfg.Catalog),
+		ids:     ids.New(cfg.RememberIDs),
+		stats:   Stats{Skipped: map[string]uint64{}},
 	}
 }
 
@@ -137,7 +148,9 @@ func (p *Pipeline) Open(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		p.counting.Lock()
 		p.stats.Repaired = repaired
+		p.counting.Unlock()
 		if err := p.ids.Load(ctx, p.cfg.Conn); err != nil {
 			return err
 		}
@@ -186,7 +199,10 @@ func (p *Pipeline) build(parts <-chan part, blocks chan<- *pending, free <-chan 
 		case one.free != nil:
 			one.free()
 		}
-		if b.set.Rows >= p.cfg.BlockRows || b.set.Bytes >= maxBlockBytes || len(b.ranges) >= maxRanges {
+		if one.stored != nil {
+			b.waiting = append(b.waiting, one.stored)
+		}
+		if one.stored != nil || b.set.Rows >= p.cfg.BlockRows || b.set.Bytes >= maxBlockBytes || len(b.ranges) >= maxRanges {
 			flush()
 		}
 	}
@@ -203,6 +219,10 @@ func (p *Pipeline) drain(ctx context.Context, w *writer, blocks <-chan *pending,
 		default:
 			if err := w.write(ctx, b); err != nil {
 				p.fail(err)
+				break
+			}
+			for _, waiting := range b.waiting {
+				close(waiting)
 			}
 		}
 		b.set.Reset()
@@ -225,6 +245,29 @@ var errNotOpen = errors.New("the pipeline is not open: call Open before Put")
 // Put takes a batch; see the contract of collector.Sink. An earlier block that
 // could not be written is reported by the next Put, or by Close.
 func (p *Pipeline) Put(ctx context.Context, batch *schema.Batch) error {
+	return p.put(ctx, batch, nil)
+}
+
+// PutStored is Put that returns once the batch is stored and confirmed, for
+// sources that must not forget a batch before that. What else is pending is
+// stored with it. Where ctx ends first the batch may still be stored: who then
+// puts it again has its calls dropped as repeated.
+func (p *Pipeline) PutStored(ctx context.Context, batch *schema.Batch) error {
+	stored := make(chan struct{})
+	if err := p.put(ctx, batch, stored); err != nil {
+		return err
+	}
+	select {
+	case <-stored:
+		return nil
+	case <-p.broken:
+		return p.failed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *Pipeline) put(ctx context.Context, batch *schema.Batch, stored chan struct{}) error {
 	if p.parts == nil {
 		return errNotOpen
 	}
@@ -233,14 +276,25 @@ func (p *Pipeline) Put(ctx context.Context, batch *schema.Batch) error {
 		return p.failed
 	default:
 	}
+	one := p.take(batch)
+	one.stored = stored
 	select {
-	case p.parts <- p.take(batch):
+	case p.parts <- one:
 		return nil
 	case <-p.broken:
 		return p.failed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Stats returns the counts until now; it may be called from any goroutine.
+func (p *Pipeline) Stats() Stats {
+	p.counting.Lock()
+	defer p.counting.Unlock()
+	out := p.stats
+	out.Skipped = maps.Clone(p.stats.Skipped)
+	return out
 }
 
 // Bounds on a block beside its rows.
@@ -253,6 +307,13 @@ const (
 
 // take drops what is repeated or outside the window, and enriches the rest.
 func (p *Pipeline) take(batch *schema.Batch) part {
+	if p.cfg.Current != nil {
+		if now := p.cfg.Current(); now != p.catalog {
+			p.catalog, p.enrich = now, enrich.New(now)
+		}
+	}
+	p.counting.Lock()
+	defer p.counting.Unlock()
 	r := ledgerRange{input: batch.Input, first: batch.FirstUnit, next: batch.NextUnit, skipped: batch.Skipped, done: batch.Done}
 	for reason, n := range batch.Skipped {
 		p.stats.Skipped[reason] += n
@@ -291,7 +352,7 @@ func (p *Pipeline) take(batch *schema.Batch) part {
 			p.stats.Last = r.lastTime
 		}
 	}
-	return part{kept, batch.Free, r}
+	return part{calls: kept, free: batch.Free, ledgerRange: r}
 }
 
 // Close writes what is pending, as long as ctx lives, and returns the counts.
@@ -299,7 +360,7 @@ func (p *Pipeline) take(batch *schema.Batch) part {
 // were not written are in them.
 func (p *Pipeline) Close(ctx context.Context) (Stats, error) {
 	if p.parts == nil {
-		return p.stats, nil
+		return p.Stats(), nil
 	}
 	close(p.parts)
 	p.parts = nil
@@ -310,5 +371,5 @@ func (p *Pipeline) Close(ctx context.Context) (Stats, error) {
 		p.fail(ctx.Err())
 		<-p.ended
 	}
-	return p.stats, p.failed
+	return p.Stats(), p.failed
 }

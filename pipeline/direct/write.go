@@ -39,6 +39,8 @@ type pending struct {
 	ranges []ledgerRange
 	// calls are kept only for whoever wants them once they are stored.
 	calls [][]schema.Call
+	// waiting are closed once the block is stored.
+	waiting []chan struct{}
 }
 
 // account adds the range that follows.
