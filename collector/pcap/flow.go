@@ -1,6 +1,9 @@
 package pcap
 
-import "bytes"
+import (
+	"bytes"
+	"hash/maphash"
+)
 
 // flowKey names a connection: its endpoints in order, and the tunnel it was
 // seen in.
@@ -39,10 +42,11 @@ type table struct {
 	held           int // bytes of all held segments and split heads
 	now            int64
 	buffers        [][]byte
+	seed           maphash.Seed
 }
 
 func newTable(limits Limits, stats *Stats, begin func(*connection) protocol) *table {
-	return &table{limits: limits, stats: stats, begin: begin, connections: map[flowKey]*connection{}}
+	return &table{limits: limits, stats: stats, begin: begin, connections: map[flowKey]*connection{}, seed: maphash.MakeSeed()}
 }
 
 // packet hands a segment to its connection.

@@ -457,7 +457,7 @@ func (h *http2) quality(s *stream) schema.Quality {
 		return schema.QualityTruncated
 	case !x.answered:
 		return schema.QualityUnanswered
-	case s.ambiguous, s.orphaned, (s.unseen || s.unproven) && h.gaps:
+	case s.ambiguous, s.orphaned, h.conn.conflicting, (s.unseen || s.unproven) && h.gaps:
 		return schema.QualityGap
 	case s.unseen, s.unproven:
 		return schema.QualityMidstream

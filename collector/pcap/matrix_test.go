@@ -324,7 +324,10 @@ func TestMatrix(t *testing.T) {
 				if im.change != nil {
 					changed = im.change(rand.New(rand.NewPCG(seed, uint64(j))), frames)
 				}
-				sink, _ := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, changed)))
+				sink, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, changed)))
+				if (stats.Conflicting > 0) != (im.name == "sent again otherwise") {
+					t.Errorf("%s, %s, seed %d: %d segments in conflict", kind.name, im.name, seed, stats.Conflicting)
+				}
 				before := sums[i][j].wrong
 				sums[i][j].count(t, sink.calls, known, whole)
 				if sums[i][j].wrong > before {

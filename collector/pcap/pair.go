@@ -196,7 +196,7 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 	} else {
 		if truncated || x.truncated {
 			quality = schema.QualityTruncated
-		} else if h.tainted {
+		} else if h.tainted || h.conn.conflicting {
 			quality = schema.QualityGap
 		}
 		x.answered = true
@@ -229,7 +229,7 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 // toHTTP2 changes the version: the answer to the request comes on stream 1.
 func (h *http1) toHTTP2(x *exchange, quality schema.Quality) protocol {
 	h.out.stats.Interim++
-	if h.tainted {
+	if h.tainted || h.conn.conflicting {
 		quality = schema.QualityGap
 	}
 	next := newHTTP2(h.conn, h.out, h.client, false)

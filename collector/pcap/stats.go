@@ -63,8 +63,9 @@ type Stats struct {
 	// that it never saw; CutBytes what the snap length cut off.
 	Gaps, GapBytes, OneSidedBytes, CutBytes uint64
 	// Retransmitted segments held nothing new, Overlapping ones something old
-	// as well, Held ones came out of order.
-	Retransmitted, Overlapping, Held uint64
+	// as well, Held ones came out of order, Conflicting ones were sent again with
+	// other bytes.
+	Retransmitted, Overlapping, Held, Conflicting uint64
 	// Dropped counts what a limit or an oddity made unreadable, by reason.
 	Dropped map[string]uint64
 	// Redacted counts the secrets removed from paths and texts, by rule.

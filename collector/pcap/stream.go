@@ -1,6 +1,9 @@
 package pcap
 
-import "slices"
+import (
+	"hash/maphash"
+	"slices"
+)
 
 // A connection hands the bytes of its two directions to a protocol in causal
 // order: in the order of the sequence numbers, and never before the bytes of
@@ -76,6 +79,38 @@ type direction struct {
 
 	held      []segment
 	heldBytes int
+
+	// sums are of the segments that came last, the newest at last.
+	sums [recentSegments]segmentSum
+	last uint8
+}
+
+// recentSegments is how many segments of a direction are remembered, to tell
+// whether what is sent again is the same.
+const recentSegments = 8
+
+// segmentSum remembers a segment by a sum of its bytes.
+type segmentSum struct {
+	seq, length uint32
+	sum         uint64
+}
+
+// conflicts remembers a segment, and reports whether its place held other bytes
+// before. Of a receiver that took the others nobody knows what it read. A single
+// byte is no proof: keep-alives send one that means nothing.
+func (d *direction) conflicts(seed maphash.Seed, seq uint32, data []byte) bool {
+	if len(data) < 2 {
+		return false
+	}
+	sum := maphash.Bytes(seed, data)
+	for i := range d.sums {
+		if s := &d.sums[i]; s.seq == seq && s.length == uint32(len(data)) {
+			return s.sum != sum
+		}
+	}
+	d.last = (d.last + 1) % recentSegments
+	d.sums[d.last] = segmentSum{seq, uint32(len(data)), sum}
+	return false
 }
 
 // connection is one TCP connection.
@@ -90,6 +125,9 @@ type connection struct {
 	clientKnown bool
 	// over says that both directions ended; what still comes is late.
 	over bool
+	// conflicting says that the same place was sent with different bytes: from
+	// there on nothing is certain.
+	conflicting bool
 	// far counts the packets in a row that do not fit the numbers at all.
 	far int
 
@@ -125,6 +163,10 @@ func (c *connection) packet(from side, p *packet) {
 	}
 	if len(p.payload) > 0 {
 		d.dataSeen = true
+		if d.conflicts(c.table.seed, p.seq, p.payload) {
+			c.table.stats.Conflicting++
+			c.conflicting = true
+		}
 	}
 	switch {
 	case before(s.end(), d.next) || s.end() == d.next && !s.fin && !s.rst:
