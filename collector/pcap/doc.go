@@ -3,18 +3,23 @@
 // [New] and [Capture.Run] are all that most callers need; [IsCapture] tells a
 // capture by its first bytes. Run reads pcap and pcapng files (either byte
 // order, micro- and nanoseconds, several interfaces), decodes Ethernet with
-// VLAN tags, Linux cooked, loopback, PPP, netfilter-log, raw IP and clear-text
-// wireless links, unpacks VXLAN, Geneve, GRE and ERSPAN, follows TCP
-// connections, reads HTTP/1 and pairs requests with answers.
+// VLAN tags and MPLS labels, Linux cooked, loopback, PPP, netfilter-log, raw IP
+// and clear-text wireless links, unpacks VXLAN, Geneve, GRE and ERSPAN, puts IP
+// fragments together, follows TCP connections, reads HTTP/1 and HTTP/2 with gRPC,
+// and pairs requests with answers.
 //
 // It promises:
 //
 //   - A pair that is marked complete is right: what could be a wrong pair, after
 //     lost bytes, in a connection joined in its middle, or behind a message
 //     whose length two readers may see differently, is marked or taken apart
-//     (pair.go says by which rules).
+//     (pair.go and http2.go say by which rules).
+//   - What was not seen is unknown, never guessed: of HTTP/2 joined late, a field
+//     whose table slot was filled before (hpack.go).
 //   - No secret leaves: header values reach only collector/identify and
-//     collector/redact, bodies are counted and never kept.
+//     collector/redact. Bodies are counted; those that name an operation, tell
+//     its result or issue a token are read up to a limit (sample.go) and
+//     forgotten.
 //   - Memory is bounded by [Limits] however long the capture is, and what a
 //     limit costs is counted in [Stats].
 //   - The same capture always gives the same calls with the same ids.
@@ -24,11 +29,14 @@
 // from the first packet of the request to the last one of the answer. Client
 // and peer address are the sender of the TCP packets: whom a proxy in front
 // says it speaks for is not believed here. A request that names no host gets
-// the server's address and port.
+// the server's address and port. gRPC, GraphQL, JSON-RPC and MCP name their
+// operations themselves.
 //
-// It cannot see what is encrypted (TLS is counted by server name), HTTP/2 and
-// what follows an upgrade (counted), IP fragments (counted), nor the result of
-// a gRPC-Web call that stands in its body. Bytes that look like a request where
-// the capture lost the border between messages may be a body; such a call is
-// never marked complete.
+// It cannot see what is encrypted (TLS is counted by server name) and what
+// follows an upgrade to anything but HTTP/2 (counted). It does not read bodies
+// in codings other than gzip, gRPC-Web as text, several JSON-RPC calls in one
+// body, and what a server pushes. Bytes that look like a request where the
+// capture lost the border between messages may be a body; such a call is never
+// marked complete. An injected segment that comes before the true one is taken
+// for it; only if the true one still comes is that noticed.
 package pcap
