@@ -117,8 +117,9 @@ func (r *recent) contains(h uint64) bool { return r.now.has(h|1) || r.before.has
 // published, masked and edited logs repeat ids. Without one, the unit's bytes and
 // its ordinal among equal units of the input name it.
 type ids struct {
-	key   *redact.Key
-	units recent
+	key *redact.Key
+	// units are those of the input at hand.
+	units *recent
 	facts []byte
 	// hash is a keyed universal hash (GMAC) of a unit's bytes, and each preset's
 	// cipher turns its tag into an id: together a Carter-Wegman MAC, at a tenth of
@@ -133,7 +134,7 @@ func newIDs(key *redact.Key) ids {
 	if err != nil {
 		panic(err) // every AES block can be used so
 	}
-	return ids{key: key, hash: hash, tag: make([]byte, 0, 16), ciphers: map[*reader]cipher.Block{}}
+	return ids{key: key, units: &recent{}, hash: hash, tag: make([]byte, 0, 16), ciphers: map[*reader]cipher.Block{}}
 }
 
 func derivedCipher(key *redact.Key, label string) cipher.Block {

@@ -52,6 +52,11 @@ type engine struct {
 	kinds      [256]uint64
 	special    specialSlots
 	at         frame // the unit at hand, for its dead letter
+	// units are the units of this input, for the ids of calls.
+	units *recent
+	// mute says that the units were accounted for before: they are read again
+	// for what they leave behind, and leave no dead letters.
+	mute bool
 }
 
 // partialLine is a line that a container runtime cut.
@@ -72,10 +77,15 @@ func newEngine(g *Gateway, f *format, in collector.Input, b *builder, sink colle
 	e.u.s, e.u.scrub = e.s, b.scrub
 	e.recognised = make([]uint64, len(f.presets))
 	e.special = f.special
-	b.source, b.tenant = in.Name, f.tenantKey
-	b.ids.units = recent{}
+	e.units = &recent{}
+	e.resume()
 	e.newBatch()
 	return e
+}
+
+// resume gives the builder to this engine, for who has several of them.
+func (e *engine) resume() {
+	e.b.source, e.b.tenant, e.b.ids.units = e.in.Name, e.f.tenantKey, e.units
 }
 
 func (e *engine) newBatch() {
@@ -180,7 +190,7 @@ func (e *engine) skip(reason string) {
 
 // bad counts a unit that cannot be read, and leaves a dead letter.
 func (e *engine) bad(reason string) {
-	if d := e.g.cfg.DeadLetter; d != nil {
+	if d := e.g.cfg.DeadLetter; d != nil && !e.mute {
 		digest := e.g.cfg.Key.Sum("bad", e.at.data)
 		d.Bad(e.in.Name, e.nextUnit, e.at.offset, e.at.length, reason, digest, shapeOf(e.at.data))
 	}

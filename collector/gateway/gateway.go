@@ -131,12 +131,7 @@ func (g *Gateway) run(ctx context.Context, names []string, sink collector.Sink) 
 	if err != nil {
 		return report, err
 	}
-	scrub := redact.NewScrubber(g.cfg.Key)
-	b := &builder{
-		texts: newTexts(scrub), scrub: scrub, identify: identify.New(g.cfg.Key),
-		host: g.cfg.Host, trusted: g.cfg.TrustedProxies, ids: newIDs(g.cfg.Key),
-		calls: make(spare, maxSpare),
-	}
+	b := g.builder()
 	found := map[string]bool{} // directories in which some log was found
 	strays := map[string][]error{}
 	var unreadable []error
@@ -155,7 +150,7 @@ func (g *Gateway) run(ctx context.Context, names []string, sink collector.Sink) 
 		if one != nil {
 			report.Inputs = append(report.Inputs, *one)
 		}
-		report.Redacted = scrub.Counts()
+		report.Redacted = b.scrub.Counts()
 		if err != nil && mostly == nil {
 			return report, err
 		}
@@ -168,6 +163,16 @@ func (g *Gateway) run(ctx context.Context, names []string, sink collector.Sink) 
 		}
 	}
 	return report, errors.Join(unreadable...)
+}
+
+// builder makes what turns units into calls, for one goroutine at a time.
+func (g *Gateway) builder() *builder {
+	scrub := redact.NewScrubber(g.cfg.Key)
+	return &builder{
+		texts: newTexts(scrub), scrub: scrub, identify: identify.New(g.cfg.Key),
+		host: g.cfg.Host, trusted: g.cfg.TrustedProxies, ids: newIDs(g.cfg.Key),
+		calls: make(spare, maxSpare),
+	}
 }
 
 // readInput reads one input from its first byte to its last.

@@ -157,6 +157,12 @@ func (g *Gateway) open(in collector.Input) (*stream, error) {
 	} else if file == nil {
 		return nil, errors.New("standard input is not available: name a file")
 	}
+	s.unpack(file)
+	return s, nil
+}
+
+// unpack takes the compression from what file holds.
+func (s *stream) unpack(file io.Reader) {
 	s.raw = &countingReader{r: file}
 	buffered := bufio.NewReaderSize(s.raw, 64<<10)
 	for range 4 { // a compressed file that was compressed again is still read
@@ -166,7 +172,7 @@ func (g *Gateway) open(in collector.Input) (*stream, error) {
 			z, err := gzip.NewReader(buffered)
 			if err != nil {
 				s.Reader = &failing{err}
-				return s, nil
+				return
 			}
 			s.closers = append(s.closers, func() { _ = z.Close() })
 			buffered = bufio.NewReaderSize(z, 64<<10)
@@ -174,18 +180,17 @@ func (g *Gateway) open(in collector.Input) (*stream, error) {
 			z, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(64<<20))
 			if err != nil {
 				s.Reader = &failing{err}
-				return s, nil
+				return
 			}
 			s.closers = append(s.closers, z.Close)
 			buffered = bufio.NewReaderSize(z, 64<<10)
 		default:
 			head, _ = buffered.Peek(16)
 			s.Reader, s.foreign = buffered, foreign(head)
-			return s, nil
+			return
 		}
 	}
 	s.Reader = buffered
-	return s, nil
 }
 
 // foreign names what a log cannot be read from as it is, by what it begins
