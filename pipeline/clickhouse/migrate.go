@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -15,7 +16,8 @@ const versionDDL = `CREATE TABLE IF NOT EXISTS ` + table.Version + ` (
     step    UInt32,
     name    String,
     applied DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
-) ENGINE = ReplacingMergeTree(applied) ORDER BY step`
+) ENGINE = ReplacingMergeTree(applied)
+ORDER BY step`
 
 // NewerStoreError says that a later release of scopedrift wrote the store.
 type NewerStoreError struct {
@@ -74,6 +76,11 @@ func migrate(ctx context.Context, conn driver.Conn, temporary bool) ([]table.Ste
 	if have > len(steps) {
 		return nil, &NewerStoreError{Store: have, Known: len(steps)}
 	}
+	if have > 0 && have < len(steps) {
+		if clustered, err := Clustered(ctx, conn); err != nil || clustered {
+			return nil, cmp.Or(err, error(&ClusterStoreError{Store: have, Known: len(steps)}))
+		}
+	}
 	for _, step := range steps[have:] {
 		if temporary {
 			step = step.Temporary()
@@ -83,8 +90,8 @@ func migrate(ctx context.Context, conn driver.Conn, temporary bool) ([]table.Ste
 				return nil, fmt.Errorf("schema step %s: %w", step.Name, err)
 			}
 		}
-		if err := conn.Exec(ctx, "INSERT INTO "+table.Version+" (step, name) VALUES (?, ?)", uint32(step.Number), step.Name); err != nil {
-			return nil, fmt.Errorf("record schema step %s: %w", step.Name, err)
+		if err := recordStep(ctx, conn, step); err != nil {
+			return nil, err
 		}
 	}
 	return steps[have:], nil

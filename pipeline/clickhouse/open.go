@@ -160,6 +160,11 @@ func (t Target) fill(opt *ch.Options) {
 	opt.ClientInfo.Products = append(opt.ClientInfo.Products, struct{ Name, Version string }{"scopedrift", ""})
 }
 
+// clusterSettings make the same SQL right where the server is one of a cluster:
+// an insert returns when the shards have it, and a question within a question is
+// asked of all shards.
+var clusterSettings = ch.Settings{"distributed_foreground_insert": 1, "distributed_product_mode": "global"}
+
 func (t Target) urlOptions() (*ch.Options, error) {
 	u, err := url.Parse(t.URL)
 	if err != nil {
@@ -201,6 +206,11 @@ func (t Target) urlOptions() (*ch.Options, error) {
 		opt.Compression = &ch.Compression{Method: ch.CompressionLZ4}
 	}
 	t.fill(opt)
+	for name, value := range clusterSettings {
+		if _, ok := opt.Settings[name]; !ok {
+			opt.Settings[name] = value
+		}
+	}
 	return opt, nil
 }
 

@@ -121,3 +121,15 @@ func stripComments(statement string) string {
 	}
 	return strings.Join(kept, "\n")
 }
+
+// Text writes steps for people, and for clients that run files.
+func Text(steps []Step) string {
+	var b strings.Builder
+	for _, step := range steps {
+		fmt.Fprintf(&b, "-- step %s\n\n", step.Name)
+		for _, statement := range step.Statements {
+			fmt.Fprintf(&b, "%s;\n\n", statement)
+		}
+	}
+	return b.String()
+}

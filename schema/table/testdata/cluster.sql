@@ -1,0 +1,231 @@
+-- step 0001_first
+
+CREATE TABLE IF NOT EXISTS calls_local ON CLUSTER 'calls' (
+    time                DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    id                  FixedString(16) CODEC(NONE),
+    source_type         LowCardinality(String),
+    source_name         LowCardinality(String),
+    reporter            UInt8,
+    credential          FixedString(16) CODEC(ZSTD(1)),
+    credential_kind     UInt8,
+    credential_id       String CODEC(ZSTD(1)),
+    credential_issuer   LowCardinality(String),
+    credential_subject  String CODEC(ZSTD(1)),
+    credential_client   LowCardinality(String),
+    credential_instance String CODEC(ZSTD(1)),
+    session             String CODEC(ZSTD(1)),
+    groups              Array(LowCardinality(String)),
+    verified            UInt8,
+    presented           FixedString(8) CODEC(ZSTD(1)),
+    scopes              Array(LowCardinality(String)),
+    scopes_known        UInt8,
+    permissions_used    Array(LowCardinality(String)),
+    decision            UInt8,
+    policy              LowCardinality(String),
+    service             LowCardinality(String),
+    operation           LowCardinality(String),
+    route_source        UInt8,
+    method              LowCardinality(String),
+    host                LowCardinality(String),
+    path                String CODEC(ZSTD(1)),
+    query_keys          Array(LowCardinality(String)),
+    resource            String CODEC(ZSTD(1)),
+    status              UInt16 CODEC(T64, ZSTD(1)),
+    request_bytes       UInt64 CODEC(T64, ZSTD(1)),
+    response_bytes      UInt64 CODEC(T64, ZSTD(1)),
+    duration_us         UInt64 CODEC(T64, ZSTD(1)),
+    client_address      IPv6 CODEC(ZSTD(1)),
+    peer_address        IPv6 CODEC(ZSTD(1)),
+    workload            LowCardinality(String),
+    user_agent          LowCardinality(String),
+    tenant              LowCardinality(String),
+    environment         LowCardinality(String),
+    request_id          String CODEC(ZSTD(1)),
+    trace_id            String CODEC(ZSTD(1)),
+    actor_chain         Array(LowCardinality(String)),
+    mints               String CODEC(ZSTD(1)),
+    quality             UInt8
+) ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/scopedrift/calls_local', '{replica}')
+PARTITION BY toYYYYMMDD(time)
+ORDER BY (credential, time, id)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+
+CREATE TABLE IF NOT EXISTS calls ON CLUSTER 'calls' AS calls_local ENGINE = Distributed('calls', 'scopedrift', calls_local, bitAnd(kafkaMurmurHash(credential), 2147483647));
+
+CREATE TABLE IF NOT EXISTS use_hour_local ON CLUSTER 'calls' (
+    credential   FixedString(16),
+    service      LowCardinality(String),
+    operation    LowCardinality(String),
+    tenant       LowCardinality(String),
+    decision     UInt8,
+    reporter     UInt8,
+    certain      UInt8,
+    route_source UInt8,
+    presented    FixedString(8),
+    hour         DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    first        SimpleAggregateFunction(min, DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
+    last         SimpleAggregateFunction(max, DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
+    calls        SimpleAggregateFunction(sum, UInt64) CODEC(T64, ZSTD(1))
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/scopedrift/use_hour_local', '{replica}')
+PARTITION BY toYYYYMM(hour)
+ORDER BY (credential, service, operation, tenant, decision, reporter, certain, route_source, presented, hour)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800;
+
+CREATE TABLE IF NOT EXISTS use_hour ON CLUSTER 'calls' AS use_hour_local ENGINE = Distributed('calls', 'scopedrift', use_hour_local, bitAnd(kafkaMurmurHash(credential), 2147483647));
+
+CREATE TABLE IF NOT EXISTS use_day_local ON CLUSTER 'calls' (
+    credential   FixedString(16),
+    service      LowCardinality(String),
+    operation    LowCardinality(String),
+    tenant       LowCardinality(String),
+    decision     UInt8,
+    reporter     UInt8,
+    certain      UInt8,
+    route_source UInt8,
+    presented    FixedString(8),
+    day          Date CODEC(Delta, ZSTD(1)),
+    first        SimpleAggregateFunction(min, DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
+    last         SimpleAggregateFunction(max, DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
+    calls        SimpleAggregateFunction(sum, UInt64) CODEC(T64, ZSTD(1))
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/scopedrift/use_day_local', '{replica}')
+PARTITION BY toYYYYMM(day)
+ORDER BY (credential, service, operation, tenant, decision, reporter, certain, route_source, presented, day)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800;
+
+CREATE TABLE IF NOT EXISTS use_day ON CLUSTER 'calls' AS use_day_local ENGINE = Distributed('calls', 'scopedrift', use_day_local, bitAnd(kafkaMurmurHash(credential), 2147483647));
+
+CREATE TABLE IF NOT EXISTS use_life_local ON CLUSTER 'calls' (
+    credential   FixedString(16),
+    service      LowCardinality(String),
+    operation    LowCardinality(String),
+    tenant       LowCardinality(String),
+    decision     UInt8,
+    reporter     UInt8,
+    certain      UInt8,
+    route_source UInt8,
+    presented    FixedString(8),
+    first        SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    last         SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    days         SimpleAggregateFunction(groupUniqArrayArray, Array(UInt16)),
+    calls        SimpleAggregateFunction(sum, UInt64)
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/scopedrift/use_life_local', '{replica}')
+ORDER BY (credential, service, operation, tenant, decision, reporter, certain, route_source, presented)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800;
+
+CREATE TABLE IF NOT EXISTS use_life ON CLUSTER 'calls' AS use_life_local ENGINE = Distributed('calls', 'scopedrift', use_life_local, bitAnd(kafkaMurmurHash(credential), 2147483647));
+
+CREATE TABLE IF NOT EXISTS principals_local ON CLUSTER 'calls' (
+    credential FixedString(16),
+    kind       UInt8,
+    id         String,
+    issuer     String,
+    subject    String,
+    client     String,
+    first      SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    last       SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/scopedrift/principals_local', '{replica}')
+ORDER BY (credential, kind, id, issuer, subject, client)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800;
+
+CREATE TABLE IF NOT EXISTS principals ON CLUSTER 'calls' AS principals_local ENGINE = Distributed('calls', 'scopedrift', principals_local, bitAnd(kafkaMurmurHash(credential), 2147483647));
+
+CREATE TABLE IF NOT EXISTS presented_local ON CLUSTER 'calls' (
+    presented    FixedString(8),
+    scopes_known UInt8,
+    scopes       Array(String),
+    groups       Array(String)
+) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/scopedrift/presented_local', '{replica}')
+ORDER BY presented
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800;
+
+CREATE TABLE IF NOT EXISTS presented ON CLUSTER 'calls' AS presented_local ENGINE = Distributed('calls', 'scopedrift', presented_local);
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS use_hour_local_feed ON CLUSTER 'calls' TO use_hour_local AS
+SELECT credential, service, operation, tenant, decision, reporter, toUInt8(quality = 0) AS certain, route_source, presented,
+       toStartOfHour(time) AS hour, min(time) AS first, max(time) AS last, count() AS calls
+FROM calls_local
+GROUP BY credential, service, operation, tenant, decision, reporter, certain, route_source, presented, hour;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS use_day_local_feed ON CLUSTER 'calls' TO use_day_local AS
+SELECT credential, service, operation, tenant, decision, reporter, toUInt8(quality = 0) AS certain, route_source, presented,
+       toDate(time) AS day, min(time) AS first, max(time) AS last, count() AS calls
+FROM calls_local
+GROUP BY credential, service, operation, tenant, decision, reporter, certain, route_source, presented, day;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS use_life_local_feed ON CLUSTER 'calls' TO use_life_local AS
+SELECT credential, service, operation, tenant, decision, reporter, toUInt8(quality = 0) AS certain, route_source, presented,
+       min(time) AS first, max(time) AS last, groupUniqArray(toUInt16(toDate(time))) AS days, count() AS calls
+FROM calls_local
+GROUP BY credential, service, operation, tenant, decision, reporter, certain, route_source, presented;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS principals_local_feed ON CLUSTER 'calls' TO principals_local AS
+SELECT credential, credential_kind AS kind, credential_id AS id, credential_issuer AS issuer,
+       credential_subject AS subject, credential_client AS client, min(time) AS first, max(time) AS last
+FROM calls_local
+GROUP BY credential, kind, id, issuer, subject, client;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS presented_local_feed ON CLUSTER 'calls' TO presented_local AS
+SELECT presented, any(scopes_known) AS scopes_known, any(scopes) AS scopes, any(groups) AS groups
+FROM calls_local
+GROUP BY presented;
+
+CREATE TABLE IF NOT EXISTS source_day_local ON CLUSTER 'calls' (
+    source_type LowCardinality(String),
+    service     LowCardinality(String),
+    day         Date,
+    calls       SimpleAggregateFunction(sum, UInt64)
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/scopedrift/source_day_local', '{replica}')
+ORDER BY (service, source_type, day)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800;
+
+CREATE TABLE IF NOT EXISTS source_day ON CLUSTER 'calls' AS source_day_local ENGINE = Distributed('calls', 'scopedrift', source_day_local);
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS source_day_local_feed ON CLUSTER 'calls' TO source_day_local AS
+SELECT source_type, service, toDate(time) AS day, count() AS calls
+FROM calls_local
+GROUP BY source_type, service, day;
+
+CREATE TABLE IF NOT EXISTS findings ON CLUSTER 'calls' (
+    id         String,
+    code       LowCardinality(String),
+    severity   UInt8,
+    status     UInt8,
+    credential String,
+    first      DateTime64(6, 'UTC'),
+    last       DateTime64(6, 'UTC'),
+    body       String CODEC(ZSTD(1)),
+    written    DateTime64(6, 'UTC')
+) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/scopedrift/findings', '{shard}-{replica}', written)
+ORDER BY id;
+
+CREATE TABLE IF NOT EXISTS grants ON CLUSTER 'calls' (
+    credential String,
+    authority  LowCardinality(String),
+    body       String CODEC(ZSTD(1)),
+    loaded     DateTime64(6, 'UTC')
+) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/scopedrift/grants', '{shard}-{replica}', loaded)
+ORDER BY (credential, authority, body);
+
+CREATE TABLE IF NOT EXISTS ledger ON CLUSTER 'calls' (
+    run         String,
+    source_type LowCardinality(String),
+    source_name String,
+    first_unit  UInt64,
+    next_unit   UInt64,
+    calls       UInt64,
+    repeated    UInt64,
+    skipped     Map(LowCardinality(String), UInt64),
+    first_time  DateTime64(6, 'UTC'),
+    last_time   DateTime64(6, 'UTC'),
+    done        UInt8,
+    state       Enum8('planned' = 1, 'confirmed' = 2, 'repaired' = 3),
+    written     DateTime64(6, 'UTC')
+) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/scopedrift/ledger', '{shard}-{replica}', written)
+ORDER BY (run, source_type, source_name, first_unit, next_unit, state);
+
+-- step 0002_pipeline
+
+-- step 0003_detection
+
+-- step 0004_swap
+
