@@ -226,6 +226,8 @@ func (r *run) packets(ctx context.Context, reader recordReader) error {
 			r.stats.Packets++
 			r.skip(reasonTooLong)
 			continue
+		case r.flowing(err):
+			return err
 		default:
 			return fmt.Errorf("%s: the capture is damaged behind packet %d: %w; "+
 				"the calls before it are kept, repair or cut the file to read the rest", r.in.Name, r.stats.Packets, err)
@@ -248,6 +250,20 @@ func (r *run) packets(ctx context.Context, reader recordReader) error {
 		}
 	}
 }
+
+// flowing reports whether an error is one of a source, a sink or a context, which
+// say themselves what they are.
+func (r *run) flowing(err error) bool {
+	var sink *sinkError
+	var source *sourceError
+	return errors.As(err, &sink) || errors.As(err, &source) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// sourceError is an error of a source.
+type sourceError struct{ err error }
+
+func (e *sourceError) Error() string { return e.err.Error() }
+func (e *sourceError) Unwrap() error { return e.err }
 
 // readable returns an error if most packets could not be read at all: silence
 // would look as if there had been no calls.
@@ -308,11 +324,16 @@ func (r *run) finish() Stats {
 	if r.decoder.parts.close(); r.decoder.parts.incomplete > 0 {
 		r.stats.Dropped[dropFragments] = r.decoder.parts.incomplete
 	}
+	r.sum()
+	return *r.stats
+}
+
+// sum brings the books up to date.
+func (r *run) sum() {
 	for q, n := range r.builder.qualities {
 		if n > 0 {
 			r.stats.Calls[schema.Quality(q).String()] = n
 		}
 	}
 	r.stats.Redacted = maps.Clone(r.builder.scrub.Counts())
-	return *r.stats
 }

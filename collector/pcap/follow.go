@@ -1,0 +1,244 @@
+package pcap
+
+import (
+	"cmp"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Directory is a Source of captures that are written into a directory one after
+// another, as tcpdump -G and -C do. Files are read in the order of their last
+// change; the newest is read as it grows, until a newer one appears. Connections
+// go on from file to file. Packed files (.gz, .zst) are read once they are
+// whole; a file that was read unpacked is not read again packed.
+type Directory struct {
+	path string
+	// poll is how often to look for more.
+	poll time.Duration
+	read map[string]time.Time // names without suffix of packing, and when
+	lost map[string]uint64
+
+	file   *growing
+	reader recordReader
+}
+
+// Reasons under which a Directory counts what it could not read.
+const (
+	lostFile    = "capture_file_unreadable"
+	lostDamaged = "capture_file_damaged"
+)
+
+// NewDirectory returns a Source of the captures in a directory, those that are
+// there already included. It does nothing yet.
+func NewDirectory(path string) *Directory {
+	return &Directory{path: path, poll: 250 * time.Millisecond, read: map[string]time.Time{}, lost: map[string]uint64{}}
+}
+
+// Lost returns how many files could not be read, or not to their end, since it
+// was asked last.
+func (d *Directory) Lost() map[string]uint64 {
+	lost := d.lost
+	d.lost = map[string]uint64{}
+	return lost
+}
+
+// Next returns the next packet of the directory. See [Source].
+func (d *Directory) Next(ctx context.Context, p *Packet, idle func() error) error {
+	for {
+		if d.reader == nil {
+			opened, err := d.open(ctx, idle)
+			if err != nil {
+				return err
+			}
+			if !opened {
+				if err := d.wait(ctx, idle); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		var rec record
+		err := d.reader.next(&rec)
+		switch {
+		case err == nil:
+			p.Data, p.Nanos, p.Link = rec.data, rec.nanos, uint32(rec.link)
+			return nil
+		case d.file.failed != nil:
+			return d.file.failed
+		case errors.Is(err, errTooLong):
+			d.lost[reasonTooLong]++
+			continue
+		case !errors.Is(err, io.EOF) && !errors.Is(err, errCut):
+			d.lost[lostDamaged]++
+		case errors.Is(err, errCut):
+			// The last packet of a file that was cut off.
+			d.lost[lostDamaged]++
+		}
+		d.close()
+	}
+}
+
+func (d *Directory) close() {
+	_ = d.file.file.Close()
+	d.file, d.reader = nil, nil
+}
+
+func (d *Directory) wait(ctx context.Context, idle func() error) error {
+	timer := time.NewTimer(d.poll)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	if err := idle(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// captureFile is a file of the directory.
+type captureFile struct {
+	path, name string // name is without the suffix of packing
+	packed     string
+	changed    time.Time
+}
+
+// files returns the files that were not read yet, oldest first.
+func (d *Directory) files() ([]captureFile, error) {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return nil, fmt.Errorf("follow captures: %w; check that the directory exists and may be read", err)
+	}
+	var found []captureFile
+	present := map[string]bool{}
+	for _, entry := range entries {
+		name := entry.Name()
+		f := captureFile{path: filepath.Join(d.path, name), name: name}
+		for _, suffix := range []string{".gz", ".zst"} {
+			if base, ok := strings.CutSuffix(name, suffix); ok {
+				f.name, f.packed = base, suffix
+			}
+		}
+		info, err := entry.Info()
+		if err != nil || !info.Mode().IsRegular() || strings.HasPrefix(name, ".") {
+			continue
+		}
+		present[f.name] = true
+		f.changed = info.ModTime()
+		if d.file != nil && d.file.path == f.path {
+			continue
+		}
+		if read, known := d.read[f.name]; known && (f.packed != "" || !rewritten(read, info)) {
+			continue
+		}
+		found = append(found, f)
+	}
+	for name := range d.read {
+		if !present[name] {
+			delete(d.read, name) // a ring of files (-W) comes back to old names
+		}
+	}
+	slices.SortFunc(found, func(a, b captureFile) int {
+		return cmp.Or(a.changed.Compare(b.changed), cmp.Compare(a.name, b.name))
+	})
+	return found, nil
+}
+
+// rewritten reports whether a file was begun anew since it was read: tcpdump -W
+// writes its names in a ring.
+func rewritten(read time.Time, info fs.FileInfo) bool { return info.ModTime().After(read) }
+
+// open opens the oldest file that was not read, if there is one.
+func (d *Directory) open(ctx context.Context, idle func() error) (bool, error) {
+	files, err := d.files()
+	if err != nil || len(files) == 0 {
+		return false, err
+	}
+	f := files[0]
+	file, err := os.Open(f.path)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			d.lost[lostFile]++
+		}
+		d.read[f.name] = f.changed
+		return true, nil
+	}
+	d.read[f.name] = f.changed
+	d.file = &growing{directory: d, ctx: ctx, idle: idle, file: file, path: f.path, name: f.name}
+	var r io.Reader = d.file
+	switch f.packed {
+	case ".gz":
+		d.file.whole = true
+		r, err = gzip.NewReader(d.file)
+	case ".zst":
+		d.file.whole = true
+		var z *zstd.Decoder
+		if z, err = zstd.NewReader(d.file, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20)); err == nil {
+			r = z.IOReadCloser()
+		}
+	}
+	if err == nil {
+		d.reader, err = newRecordReader(r)
+	}
+	if err != nil {
+		failed := d.file.failed
+		d.lost[lostFile]++
+		d.close()
+		return true, failed
+	}
+	return true, nil
+}
+
+// growing reads a file that may still be written: at its end it waits until there
+// is more, or another file was begun.
+type growing struct {
+	directory  *Directory
+	ctx        context.Context
+	idle       func() error
+	file       *os.File
+	path, name string
+	whole      bool
+	failed     error // why waiting ended
+	at         int64
+}
+
+func (g *growing) Read(p []byte) (int, error) {
+	for last := false; ; {
+		n, err := g.file.Read(p)
+		g.at += int64(n)
+		if n > 0 || err != io.EOF || g.whole || last {
+			if info, statErr := g.file.Stat(); statErr == nil {
+				g.directory.read[g.name] = info.ModTime()
+			}
+			return n, err
+		}
+		files, err := g.directory.files()
+		if err != nil {
+			g.failed = err
+			return 0, err
+		}
+		if info, err := os.Stat(g.path); err != nil || info.Size() < g.at {
+			return 0, io.EOF // removed, or begun anew under the same name
+		} else if len(files) > 0 && !files[len(files)-1].changed.Before(info.ModTime()) {
+			// Nothing is written here any more; one more look, since the end
+			// may have come between the two.
+			last = true
+			continue
+		}
+		if err := g.directory.wait(g.ctx, g.idle); err != nil {
+			g.failed = err
+			return 0, err
+		}
+	}
+}
