@@ -94,11 +94,7 @@ func (a *app) connect(start, live context.Context, lasting bool) (context.Contex
 	s := &store{lasting: lasting, quit: make(chan struct{})}
 	ctx, cancel := context.WithCancelCause(live)
 	s.cancel = cancel
-	target := clickhouse.Target{
-		URL:          a.settings.clickhouse.value,
-		Password:     a.env.Getenv(passwordVariable),
-		PasswordFile: a.env.Path(a.settings.password),
-	}
+	target := a.target()
 	if target.URL == "" {
 		eng, forget, err := a.startEngine(start)
 		if err != nil {
@@ -130,6 +126,15 @@ func (a *app) connect(start, live context.Context, lasting bool) (context.Contex
 		return nil, nil, errors.Join(interrupted(start, s.why(ctx, err)), s.close())
 	}
 	return ctx, s, nil
+}
+
+// target is the server that the settings name, if any.
+func (a *app) target() clickhouse.Target {
+	return clickhouse.Target{
+		URL:          a.settings.clickhouse.value,
+		Password:     a.env.Getenv(passwordVariable),
+		PasswordFile: a.env.Path(a.settings.password),
+	}
 }
 
 // startEngine starts the engine. If the command has to end at once, also in the
