@@ -25,6 +25,7 @@ const (
 	Findings   = "findings"
 	Grants     = "grants"
 	Ledger     = "ledger"
+	Ranges     = "ranges"
 	Version    = "schema_version"
 )
 

@@ -225,6 +225,28 @@ ORDER BY (run, source_type, source_name, first_unit, next_unit, state);
 
 -- step 0002_pipeline
 
+CREATE TABLE IF NOT EXISTS ranges ON CLUSTER 'calls' (
+    topic        LowCardinality(String),
+    partition    UInt32,
+    first_offset Int64,
+    next_offset  Int64,
+    plan         String,
+    calls        UInt64,
+    accounts     UInt64,
+    repeated     UInt64,
+    lost         UInt64,
+    missing      UInt64,
+    dead         Map(LowCardinality(String), UInt64),
+    producers    Map(UInt64, UInt64),
+    first_time   DateTime64(6, 'UTC'),
+    last_time    DateTime64(6, 'UTC'),
+    state        Enum8('planned' = 1, 'confirmed' = 2),
+    written      DateTime64(6, 'UTC')
+) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/scopedrift/ranges', '{shard}-{replica}', written)
+ORDER BY (topic, partition, first_offset, next_offset, plan, state);
+
+ALTER TABLE ledger ON CLUSTER 'calls' ADD COLUMN IF NOT EXISTS followed UInt8;
+
 -- step 0003_detection
 
 -- step 0004_swap
