@@ -1,0 +1,38 @@
+// Package live captures packets from a network interface of Linux.
+//
+// [New] makes a [Socket], which is a source for pcap.Capture.Watch; [Compile]
+// checks a filter beforehand. The socket is a ring of memory that kernel and
+// reader share (TPACKET_V3), without cgo. It needs CAP_NET_RAW and nothing else;
+// once [Socket.Open] returned, that is not needed any more.
+//
+// It promises that every packet that the kernel had no room for is counted and
+// reported, that an interface is not put into promiscuous mode unless asked, and
+// that nothing is ever sent.
+//
+// It cannot see what the interface drops itself, nor what was on the wire before
+// a network card merged or cut it: large packets made by offloading are read as
+// they are. A filter looks at the outermost addresses: of a tunnel, at its ends.
+package live
+
+import "errors"
+
+// Config is what a Socket needs to know.
+type Config struct {
+	// Interface is the name of the network interface, such as eth0 or lo.
+	Interface string
+	// Filter says which packets to take, see [Compile]. Empty takes all.
+	Filter string
+	// Promiscuous asks the interface for packets that are not for this machine,
+	// as a mirror port sends them.
+	Promiscuous bool
+	// RingBytes is the size of the ring (64 MiB): what the kernel holds while the
+	// reader is busy.
+	RingBytes int
+}
+
+// LostInKernel is the reason under which a Socket reports packets for which the
+// ring had no room.
+const LostInKernel = "kernel_drops"
+
+// errOnlyLinux says that the package works on Linux alone.
+var errOnlyLinux = errors.New("live capture works on Linux only; capture with tcpdump elsewhere and read the files")

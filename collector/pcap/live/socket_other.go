@@ -1,0 +1,27 @@
+//go:build !linux
+
+package live
+
+import (
+	"context"
+
+	"github.com/scopedrift/scopedrift/collector/pcap"
+)
+
+// Socket captures from a network interface. It exists on Linux only.
+type Socket struct{}
+
+// New returns a Socket. It does nothing yet.
+func New(Config) *Socket { return &Socket{} }
+
+// Open fails here.
+func (*Socket) Open() error { return errOnlyLinux }
+
+// Next fails here.
+func (*Socket) Next(context.Context, *pcap.Packet, func() error) error { return errOnlyLinux }
+
+// Lost returns nothing.
+func (*Socket) Lost() map[string]uint64 { return nil }
+
+// Close does nothing.
+func (*Socket) Close() error { return nil }
