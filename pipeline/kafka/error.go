@@ -102,7 +102,10 @@ type deed struct {
 // what is one already, and the end of a context.
 func explain(err error, d deed) error {
 	var done *Error
-	if err == nil || errors.As(err, &done) || errors.Is(err, context.Canceled) || errors.Is(err, ErrFenced) || errors.Is(err, ErrOutOfRange) {
+	if errors.As(err, &done) {
+		return done // without what kafka-go puts before it
+	}
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, ErrFenced) || errors.Is(err, ErrOutOfRange) {
 		return err
 	}
 	e := &Error{Err: err}

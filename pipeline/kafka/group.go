@@ -22,7 +22,7 @@ const (
 	// joinBackoff is the wait before joining again after an error.
 	joinBackoff = time.Second
 	// watchInterval is how often new partitions are looked for.
-	watchInterval = 30 * time.Second
+	watchInterval = 10 * time.Second
 )
 
 // GroupConfig describes a member of a group.

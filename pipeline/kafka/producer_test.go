@@ -184,7 +184,9 @@ func TestBrokerDies(t *testing.T) {
 	var reports atomic.Int64
 	p, stop := producer(t, kafka.ProducerConfig{
 		Config: kafka.Config{Brokers: b.Brokers()}, Topic: topic, Buffer: 256 << 10,
-		Report: func(error) { reports.Add(1) },
+		Report: func(err error) {
+			reports.Add(1)
+		},
 	})
 	var put atomic.Int64
 	var writers sync.WaitGroup

@@ -19,7 +19,7 @@ const (
 	// frame.
 	itemBytes      = 40
 	produceTimeout = 30 * time.Second
-	refreshEvery   = 30 * time.Second
+	refreshEvery   = 10 * time.Second
 )
 
 // errEnded is what a writer gets that comes too late.

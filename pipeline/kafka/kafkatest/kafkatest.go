@@ -226,6 +226,10 @@ func (b *Broker) properties() (string, error) {
 		"num.network.threads":              "2",
 		"num.io.threads":                   "4",
 		"log.cleaner.dedupe.buffer.size":   "4194304",
+		// A broker that was killed may come back only when its last life's session
+		// is over.
+		"broker.session.timeout.ms":    "2000",
+		"broker.heartbeat.interval.ms": "400",
 	}
 	if b.options.Secure {
 		var err error
