@@ -82,8 +82,6 @@ type likeness struct {
 	blocks int
 	// toServer and toClient say that the blocks begin as requests, or answers.
 	toServer, toClient bool
-	// sure says that a frame fits something known of the connection.
-	sure bool
 }
 
 // chain walks over frames from b's beginning. ok is false where one does not fit.

@@ -14,8 +14,6 @@
 // they are. A filter looks at the outermost addresses: of a tunnel, at its ends.
 package live
 
-import "errors"
-
 // Config is what a Socket needs to know.
 type Config struct {
 	// Interface is the name of the network interface, such as eth0 or lo.
@@ -33,6 +31,3 @@ type Config struct {
 // LostInKernel is the reason under which a Socket reports packets for which the
 // ring had no room.
 const LostInKernel = "kernel_drops"
-
-// errOnlyLinux says that the package works on Linux alone.
-var errOnlyLinux = errors.New("live capture works on Linux only; capture with tcpdump elsewhere and read the files")

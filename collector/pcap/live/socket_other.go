@@ -4,9 +4,13 @@ package live
 
 import (
 	"context"
+	"errors"
 
 	"github.com/scopedrift/scopedrift/collector/pcap"
 )
+
+// errOnlyLinux says that the package works on Linux alone.
+var errOnlyLinux = errors.New("live capture works on Linux only; capture with tcpdump elsewhere and read the files")
 
 // Socket captures from a network interface. It exists on Linux only.
 type Socket struct{}
