@@ -210,7 +210,7 @@ func (r *run) order() {
 
 // evidenceBatch is how many findings share the questions for their calls. It
 // bounds the calls that are held at a time: at most twenty for each.
-const evidenceBatch = 512
+const evidenceBatch = 1024
 
 // emit gives each finding its calls and hands it on.
 func (r *run) emit(ctx context.Context, h Handler) error {

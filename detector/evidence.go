@@ -3,6 +3,7 @@ package detector
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -78,7 +79,7 @@ const (
 	// maxUnion bounds the questions of one statement.
 	maxUnion = 40
 	// maxKeys bounds the calls that one statement fetches.
-	maxKeys = 4096
+	maxKeys = 16384
 )
 
 // stored is how many calls there are; ClickHouse knows without counting.
@@ -192,11 +193,7 @@ func (s *store) callsAt(ctx context.Context, keys [][]callKey) ([][]schema.Call,
 	all = slices.Compact(all)
 	found := make(map[callKey]schema.Call, len(all))
 	for some := range slices.Chunk(all, maxKeys) {
-		tuples := make([]string, len(some))
-		for i := range some {
-			tuples[i] = "(" + bytesLiteral(some[i].hash[:]) + ", '" + time.UnixMicro(some[i].micro).UTC().Format("2006-01-02 15:04:05.000000") + "', " + bytesLiteral(some[i].id[:]) + ")"
-		}
-		statement := "SELECT credential, " + callColumns + " FROM " + table.Calls + " WHERE (credential, time, id) IN (" + strings.Join(tuples, ", ") + ")"
+		statement := "SELECT credential, " + callColumns + " FROM " + table.Calls + " WHERE (credential, time, id) IN " + keySet(some)
 		err := s.query(ctx, "read the calls of findings", statement, func(rows driver.Rows) error {
 			var hash string
 			call, err := scanCall(rows, &hash)
@@ -223,6 +220,22 @@ func (s *store) callsAt(ctx context.Context, keys [][]callKey) ([][]schema.Call,
 	}
 	return out, nil
 }
+
+// keySet writes a set of keys: as one text that the store takes apart, which
+// takes it half the time that a list of literals would.
+func keySet(keys []callKey) string {
+	packed := make([]byte, 0, len(keys)*packedKey)
+	for i := range keys {
+		packed = append(packed, keys[i].hash[:]...)
+		packed = binary.LittleEndian.AppendUint64(packed, uint64(keys[i].micro))
+		packed = append(packed, keys[i].id[:]...)
+	}
+	return fmt.Sprintf("(SELECT toFixedString(substring(k, 1, 16), 16), fromUnixTimestamp64Micro(reinterpretAsInt64(substring(k, 17, 8)), 'UTC'), toFixedString(substring(k, 25, 16), 16)"+
+		" FROM (SELECT substring(unhex('%x'), %d * number + 1, %d) AS k FROM numbers(%d)))", packed, packedKey, packedKey, len(keys))
+}
+
+// packedKey is the size of a key in the text of keySet.
+const packedKey = 16 + 8 + 16
 
 // scanCall reads the hash of a call's principal, and the call.
 func scanCall(rows driver.Rows, hash *string) (schema.Call, error) {

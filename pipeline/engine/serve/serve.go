@@ -50,6 +50,12 @@ type Server struct {
 	hello    hello
 }
 
+// threadMemory is how much of the bound on memory must be free for each thread
+// of a statement, in bytes. The engine's own default is made for machines where
+// hundreds of GiB are; under a bound of one or two GiB it leaves every statement
+// with one thread.
+const threadMemory = "268435456"
+
 // New opens the engine on its directory. The error is the engine's own text.
 func New(lib *chdb.Library, cfg Config) (*Server, error) {
 	if cfg.Sessions <= 0 {
@@ -65,7 +71,7 @@ func New(lib *chdb.Library, cfg Config) (*Server, error) {
 	}
 	// The library's default lets an expression stand for a SELECT; a server's
 	// does not, and a typing error should be the same on both.
-	base := []setting{{"implicit_select", "0"}}
+	base := []setting{{"implicit_select", "0"}, {"max_threads_min_free_memory_per_thread", threadMemory}}
 	if cfg.Threads > 0 {
 		base = append(base, setting{"max_threads", strconv.Itoa(cfg.Threads)}, setting{"max_insert_threads", "1"})
 	}
