@@ -1,0 +1,53 @@
+package pipeline
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+)
+
+// plan is a range of one partition that is inserted as one block: what stands in
+// the metadata of a commit while the range may be inserted or not.
+type plan struct {
+	// first and next are the half-open range of offsets.
+	first, next int64
+	// nonce tells the range from others of the same numbers: a topic that was
+	// made anew counts from 0 again, and an operator may set offsets back.
+	nonce string
+}
+
+// errPlan is metadata that holds no plan.
+var errPlan = errors.New("the metadata of the committed offset holds no plan")
+
+const planForm = "scopedrift/1 %d %d %s"
+
+func newPlan(first, next int64) plan {
+	var nonce [8]byte
+	_, _ = rand.Read(nonce[:]) // crypto/rand never fails
+	return plan{first, next, hex.EncodeToString(nonce[:])}
+}
+
+// String is the metadata.
+func (p plan) String() string { return fmt.Sprintf(planForm, p.first, p.next, p.nonce) }
+
+// token is the deduplication token of the range: all that a repetition has to
+// have in common with the first attempt.
+func (p plan) token(topic string, partition int) string {
+	return fmt.Sprintf("kafka/%s/%d/%d-%d/%s", topic, partition, p.first, p.next, p.nonce)
+}
+
+// parsePlan reads what stands beside a committed offset; ok is false where
+// nothing is planned.
+func parsePlan(metadata string, committed int64) (p plan, ok bool, err error) {
+	if metadata == "" {
+		return plan{}, false, nil
+	}
+	if n, err := fmt.Sscanf(metadata, planForm, &p.first, &p.next, &p.nonce); err != nil || n != 3 || p.String() != metadata || len(p.nonce) > 64 {
+		return plan{}, false, errPlan
+	}
+	if p.first != committed || p.next <= p.first {
+		return plan{}, false, fmt.Errorf("the plan for offsets %d to %d does not begin at the committed offset %d: it was set by hand", p.first, p.next, committed)
+	}
+	return p, true, nil
+}

@@ -1,0 +1,239 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/scopedrift/scopedrift/pipeline/block"
+	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
+	"github.com/scopedrift/scopedrift/schema/table"
+)
+
+const (
+	firstWait = 100 * time.Millisecond
+	mostWait  = 10 * time.Second
+)
+
+// store inserts the planned batch, however often it takes, and confirms it. What
+// is planned is never left out: a lane stands still rather.
+func (l *lane) store() error {
+	b, in := l.batch, l.in
+	began := in.cfg.Now()
+	err := l.insist("store a batch of "+l.topic, l.attempt)
+	if err != nil {
+		return err
+	}
+	if err := l.Commit(l.finish, b.plan.next, ""); err != nil {
+		return err
+	}
+	if in.cfg.Stored != nil {
+		in.cfg.Stored(in.cfg.Now().Sub(began), b.set.Rows)
+	}
+	if b.lastTime.After(l.latest) {
+		l.latest = b.lastTime
+	}
+	in.count(func(s *Stats) {
+		s.Batches++
+		s.Calls += uint64(b.set.Rows)
+		s.Accounts += uint64(len(b.accounts))
+		s.Unmapped += b.unmapped
+		s.Repeated += b.repeated
+		s.Copied += b.copied
+		s.Missing += b.missing
+		s.Lost += b.lost
+		for reason, n := range b.dead {
+			s.Dead[reason] += n
+		}
+		if b.replayed {
+			s.Replayed++
+		}
+		s.LastStored = in.cfg.Now()
+		if b.lastTime.After(s.LastCall) {
+			s.LastCall = b.lastTime
+		}
+	})
+	l.drop()
+	return nil
+}
+
+// insist does a thing until it succeeds or the lane's time is over.
+func (l *lane) insist(what string, do func(context.Context) error) error {
+	in := l.in
+	for wait := firstWait; ; wait = min(2*wait, mostWait) {
+		select {
+		case in.inserts <- struct{}{}:
+		case <-l.finish.Done():
+			return l.finish.Err()
+		}
+		ctx, cancel := context.WithTimeout(l.finish, in.cfg.Attempt)
+		err := do(ctx)
+		cancel()
+		<-in.inserts
+		if err == nil {
+			in.started(l.partition)
+			return nil
+		}
+		if l.finish.Err() != nil {
+			return l.finish.Err()
+		}
+		in.count(func(s *Stats) { s.Retries++ })
+		pause := wait
+		if heals(err) {
+			in.report(fmt.Errorf("%s, partition %d: it is tried again: %w", what, l.partition, clickhouse.Explain(err)))
+		} else {
+			err = fmt.Errorf("%s, partition %d stands still until this is put right, and is tried again every %v: %w", what, l.partition, in.cfg.Again, clickhouse.Explain(err))
+			in.stopped(l.partition, err)
+			in.report(err)
+			pause = in.cfg.Again
+		}
+		select {
+		case <-time.After(pause):
+		case <-l.finish.Done():
+			return l.finish.Err()
+		}
+	}
+}
+
+// attempt stores the batch once. Each step may be repeated: the rows of ranges
+// and ledger are the same each time, letters have the key of their message, and
+// the insert has its token.
+func (l *lane) attempt(ctx context.Context) error {
+	b, in := l.batch, l.in
+	if err := l.note(ctx, "planned"); err != nil {
+		return err
+	}
+	if len(b.letters) > 0 && in.cfg.DeadLetters != nil {
+		if err := in.cfg.DeadLetters.Put(ctx, b.letters...); err != nil {
+			return fmt.Errorf("put %d messages aside: %w", len(b.letters), err)
+		}
+	}
+	if b.set.Rows > 0 {
+		if err := b.set.Insert(ctx, in.cfg.Conn, in.cfg.Local, b.plan.token(l.topic, l.partition)); err != nil {
+			return err
+		}
+	}
+	if err := l.ledger(ctx); err != nil {
+		return err
+	}
+	return l.note(ctx, "confirmed")
+}
+
+// note writes the range in the given state.
+func (l *lane) note(ctx context.Context, state string) error {
+	b := l.batch
+	rows, err := l.in.cfg.Conn.PrepareBatch(ctx, "INSERT INTO "+table.Ranges+" (topic, partition, first_offset, next_offset, plan,"+
+		" calls, accounts, repeated, lost, missing, dead, producers, first_time, last_time, state, written)")
+	if err != nil {
+		return fmt.Errorf("write the ranges: %w", err)
+	}
+	defer rows.Close()
+	first, last := l.span()
+	err = rows.Append(l.topic, uint32(l.partition), b.plan.first, b.plan.next, b.plan.nonce,
+		uint64(b.set.Rows), uint64(len(b.accounts)), b.repeated+b.copied, b.lost, b.missing, b.dead, b.producers,
+		block.Storable(first), block.Storable(last), state, l.in.cfg.Now().UTC())
+	if err == nil {
+		err = rows.Send()
+	}
+	if err != nil {
+		return fmt.Errorf("write the ranges: %w", err)
+	}
+	return nil
+}
+
+// span is the time of the batch's calls. Where messages are gone it begins with
+// what was stored before them: that is when they are of.
+func (l *lane) span() (first, last time.Time) {
+	b := l.batch
+	first, last = b.firstTime, b.lastTime
+	if b.lost == 0 && b.missing == 0 {
+		return first, last
+	}
+	if last.IsZero() {
+		last = l.in.cfg.Now()
+	}
+	if !l.latest.IsZero() && (first.IsZero() || l.latest.Before(first)) {
+		first = l.latest
+	}
+	if first.IsZero() {
+		first = last
+	}
+	return first, last
+}
+
+// ledger writes what collectors said of their inputs.
+func (l *lane) ledger(ctx context.Context) error {
+	if len(l.batch.accounts) == 0 {
+		return nil
+	}
+	rows, err := l.in.cfg.Conn.PrepareBatch(ctx, "INSERT INTO "+table.Ledger+
+		" (run, source_type, source_name, first_unit, next_unit, calls, skipped, first_time, last_time, done, followed, state, written)")
+	if err != nil {
+		return fmt.Errorf("write the ledger: %w", err)
+	}
+	defer rows.Close()
+	now := l.in.cfg.Now().UTC()
+	for _, a := range l.batch.accounts {
+		skipped := a.Skipped
+		if skipped == nil {
+			skipped = map[string]uint64{}
+		}
+		// The run is the producer's life: ranges of two collectors that read
+		// inputs of one name stay apart.
+		err := rows.Append("kafka-"+strconv.FormatUint(a.epoch, 16), a.Input.Format, a.Input.Name, a.FirstUnit, a.NextUnit, a.Calls, skipped,
+			block.Storable(clamp(a.FirstTime)), block.Storable(clamp(a.LastTime)), block.Bit(a.Done), uint8(1), "confirmed", now)
+		if err != nil {
+			return fmt.Errorf("write the ledger: %w", err)
+		}
+	}
+	if err := rows.Send(); err != nil {
+		return fmt.Errorf("write the ledger: %w", err)
+	}
+	return nil
+}
+
+// clamp brings a time into the years that the store holds.
+func clamp(t time.Time) time.Time {
+	switch {
+	case t.Before(firstStorable):
+		return time.Time{}
+	case !t.Before(endStorable):
+		return endStorable.Add(-time.Microsecond)
+	}
+	return t
+}
+
+// recall reads the last numbers of producers before an offset, and until when
+// there are calls.
+func (l *lane) recall(offset int64) error {
+	return l.insist("read the ranges of "+l.topic, func(ctx context.Context) error {
+		l.seen = sequence{}
+		where := " FROM (SELECT * FROM " + table.Ranges + " WHERE topic = ? AND partition = ? AND state = 'confirmed' AND next_offset <= ?" +
+			" ORDER BY next_offset DESC LIMIT 20000)"
+		rows, err := l.in.cfg.Conn.Query(ctx, "SELECT epoch, max(number)"+where+" ARRAY JOIN mapKeys(producers) AS epoch, mapValues(producers) AS number"+
+			" GROUP BY epoch ORDER BY max(next_offset) DESC LIMIT "+strconv.Itoa(mostProducers/2), l.topic, uint32(l.partition), offset)
+		if err != nil {
+			return fmt.Errorf("read the ranges: %w", err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var epoch, number uint64
+			if err := rows.Scan(&epoch, &number); err != nil {
+				return fmt.Errorf("read the ranges: %w", err)
+			}
+			l.seen[epoch] = number
+		}
+		if err := rows.Err(); err != nil {
+			return fmt.Errorf("read the ranges: %w", err)
+		}
+		var latest time.Time
+		if err := l.in.cfg.Conn.QueryRow(ctx, "SELECT max(last_time)"+where, l.topic, uint32(l.partition), offset).Scan(&latest); err != nil {
+			return fmt.Errorf("read the ranges: %w", err)
+		}
+		if latest.Unix() > 0 {
+			l.latest = latest.UTC()
+		}
+		return nil
+	})
+}
