@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/scopedrift/scopedrift/pipeline/kafka"
 	"github.com/scopedrift/scopedrift/pipeline/kafka/kafkatest"
+	"github.com/scopedrift/scopedrift/schema"
 )
 
 // cpu is the processor time that this process used; the broker is another one.
@@ -18,6 +22,42 @@ func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// realistic makes n calls as a gateway's JSON log gives them: 200 clients, 20
+// services, ids of their own.
+func realistic(n int) *schema.Batch {
+	random := rand.New(rand.NewPCG(1, uint64(n)))
+	hex := func(bytes int) string {
+		var s strings.Builder
+		for range bytes / 8 {
+			fmt.Fprintf(&s, "%016x", random.Uint64())
+		}
+		return s.String()
+	}
+	b := batchOf("bench", 0, n)
+	for i := range b.Calls {
+		c := &b.Calls[i]
+		client, service := random.IntN(200), random.IntN(20)
+		for at := range c.ID {
+			c.ID[at] = byte(random.Uint32())
+		}
+		c.Time = c.Time.Add(time.Duration(random.IntN(1000)) * time.Microsecond)
+		c.Source = schema.Source{Type: "envoy", Name: "gateway-eu-1"}
+		c.Credential = schema.Credential{
+			Kind: schema.KindOAuthClient, ID: fmt.Sprintf("https://idp.example.com/|client-%d", client), Issuer: "https://idp.example.com/",
+			Subject: fmt.Sprintf("service-%d", client), Client: fmt.Sprintf("client-%d", client), Instance: hex(16), Verified: true,
+		}
+		c.Scopes = []string{"orders:read", fmt.Sprintf("service-%d:write", service)}
+		c.Decision, c.Reporter = schema.DecisionAllowed, schema.ReporterGateway
+		c.Service, c.Operation = fmt.Sprintf("service-%d", service), fmt.Sprintf("GET /v1/things-%d/{id}", random.IntN(40))
+		c.Host, c.Path = fmt.Sprintf("service-%d.example.com", service), "/v1/things/"+hex(16)
+		c.RequestBytes, c.ResponseBytes, c.DurationUS = uint64(random.IntN(900)), uint64(random.IntN(90_000)), uint64(random.IntN(300_000))
+		c.ClientAddress = netip.AddrFrom4([4]byte{10, 1, byte(random.IntN(8)), byte(random.IntN(250))})
+		c.UserAgent = fmt.Sprintf("service-%d/1.%d (go)", client, client%7)
+		c.RequestID, c.TraceID = hex(16), hex(16)
+	}
+	return b
 }
 
 // BenchmarkProducer is one writer's batches of 4,096 calls to 12 partitions of a
@@ -34,7 +74,7 @@ func BenchmarkProducer(b *testing.B) {
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
 	const size = 4096
-	batch := batchOf("bench", 0, size)
+	batch := realistic(size)
 	if err := p.Put(ctx, batch); err != nil {
 		b.Fatal(err)
 	}
@@ -50,7 +90,8 @@ func BenchmarkProducer(b *testing.B) {
 	b.ReportMetric(float64(calls)/(cpu()-before).Seconds(), "calls/cpu-s")
 	b.ReportMetric(float64(calls)/b.Elapsed().Seconds(), "calls/s")
 	stats := p.Stats()
-	b.ReportMetric(float64(stats.Sent)/float64(stats.Messages), "wire-B/call")
+	b.ReportMetric(float64(stats.Sent)/float64(stats.Messages), "sent-B/call")
+	b.ReportMetric(float64(stats.Bytes)/float64(stats.Messages), "wire-B/call")
 	cancel()
 	if err := <-done; err != nil {
 		b.Fatal(err)
@@ -69,8 +110,9 @@ func BenchmarkFetch(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	for number := range batches {
-		if err := p.Put(ctx, batchOf("bench", number, size)); err != nil {
+	batch := realistic(size)
+	for range batches {
+		if err := p.Put(ctx, batch); err != nil {
 			b.Fatal(err)
 		}
 	}
