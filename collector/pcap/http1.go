@@ -103,7 +103,9 @@ func (h *http1) data(from side, c chunk) (protocol, chunk) {
 			n = len(c.data)
 		case phaseSearch:
 			if isRequest && bytes.HasPrefix(c.data, http2Preface) {
-				return h.become(newHTTP2(h.conn, h.out, h.client, false)), c
+				next := newHTTP2(h.conn, h.out, h.client, false).doubted()
+				next.gaps = true
+				return h.become(next), c
 			}
 			n = h.search(r, isRequest, c)
 		}

@@ -67,6 +67,15 @@ func newHTTP2(c *connection, out *builder, client side, joined bool) *http2 {
 	return h
 }
 
+// doubted says that the beginning was found where it may not be one: in a body.
+func (h *http2) doubted() *http2 {
+	for i := range h.dirs {
+		h.dirs[i].unproven = true
+	}
+	h.dirs[1].phase = framePhaseSearch
+	return h
+}
+
 // adopt makes the request that asked for the upgrade the first stream.
 func (h *http2) adopt(x *exchange, quality schema.Quality) *http2 {
 	if x != nil {
@@ -296,7 +305,7 @@ func (h *http2) answered(s *stream, r *frameReader, d *head, cut bool) {
 func (h *http2) note2(s *stream, r *frameReader, d *head) {
 	s.unproven = s.unproven || r.unproven
 	s.ambiguous = s.ambiguous || d.ambiguous
-	if !d.statusKnown || d.inferred && d.unseen {
+	if !d.statusKnown || d.inferred {
 		s.unseen = true
 	}
 }

@@ -137,6 +137,9 @@ func (s *sniffer) http1(client side) *http1 {
 // http2 begins to read frames.
 func (s *sniffer) http2(client side, joined bool) *http2 {
 	h := newHTTP2(s.conn, s.out, client, joined)
+	if s.searching || s.conn.midstream() {
+		h.doubted()
+	}
 	if s.passed > 0 {
 		s.out.stats.Unread[speaksOther] += s.passed
 		s.passed = 0
