@@ -109,11 +109,12 @@ func (s *store) SourceDays(ctx context.Context) ([]rule.SourceDay, error) {
 
 // Incomplete reads the ledger: an input was read to its end if some run
 // confirmed a range that ends it. A planned range that was never confirmed
-// belongs to an input that was not.
+// belongs to an input that was not. A followed input has no end, and who follows
+// it reads again what was not confirmed.
 func (s *store) Incomplete(ctx context.Context) ([]string, error) {
 	var list []string
 	err := s.query(ctx, "read the ledger",
-		"SELECT source_name FROM "+table.Ledger+" GROUP BY source_name HAVING countIf(done = 1 AND state = 'confirmed') = 0 ORDER BY source_name",
+		"SELECT source_name FROM "+table.Ledger+" GROUP BY source_name HAVING countIf(done = 1 AND state = 'confirmed') = 0 AND max(followed) = 0 ORDER BY source_name",
 		func(rows driver.Rows) error {
 			var name string
 			if err := rows.Scan(&name); err != nil {

@@ -55,6 +55,8 @@ type Config struct {
 	// Exclusive says that no other run writes to the store at the same time, so
 	// that every range without a confirmation was abandoned.
 	Exclusive bool
+	// Followed says that the inputs have no end: they are followed.
+	Followed bool
 	// Stored is handed every block of calls after it was stored, in order; it
 	// may be nil. An error ends the run.
 	Stored func([]schema.Call) error
@@ -161,7 +163,7 @@ func (p *Pipeline) Open(ctx context.Context) error {
 	}
 	p.parts = make(chan part, waitingParts)
 	p.broken, p.ended = make(chan struct{}), make(chan struct{})
-	w := &writer{conn: p.cfg.Conn, local: p.cfg.Local, run: p.cfg.Run, now: p.cfg.Now, stored: p.cfg.Stored}
+	w := &writer{conn: p.cfg.Conn, local: p.cfg.Local, followed: p.cfg.Followed, run: p.cfg.Run, now: p.cfg.Now, stored: p.cfg.Stored}
 	go p.build(p.parts, blocks, free)
 	go p.drain(ctx, w, blocks, free)
 	return nil

@@ -77,11 +77,13 @@ func (r *ledgerRange) extend(next ledgerRange) {
 
 // writer inserts blocks: plan, insert, confirm.
 type writer struct {
-	conn   driver.Conn
-	local  bool
-	run    string
-	now    func() time.Time
-	stored func([]schema.Call) error
+	conn  driver.Conn
+	local bool
+	// followed stands in the ledger beside each range.
+	followed bool
+	run      string
+	now      func() time.Time
+	stored   func([]schema.Call) error
 }
 
 // States of a ledger row, as the column's enumeration numbers them.
@@ -117,7 +119,7 @@ func (w *writer) write(ctx context.Context, b *pending) error {
 // ledger writes the block's ranges in the given state.
 func (w *writer) ledger(ctx context.Context, b *pending, state string) error {
 	batch, err := w.conn.PrepareBatch(ctx, "INSERT INTO "+table.Ledger+
-		" (run, source_type, source_name, first_unit, next_unit, calls, repeated, skipped, first_time, last_time, done, state, written)")
+		" (run, source_type, source_name, first_unit, next_unit, calls, repeated, skipped, first_time, last_time, done, followed, state, written)")
 	if err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
@@ -129,7 +131,7 @@ func (w *writer) ledger(ctx context.Context, b *pending, state string) error {
 			skipped = map[string]uint64{}
 		}
 		err := batch.Append(w.run, r.input.Format, r.input.Name, r.first, r.next, r.calls, r.repeated, skipped,
-			block.Storable(r.firstTime), block.Storable(r.lastTime), block.Bit(r.done), state, now)
+			block.Storable(r.firstTime), block.Storable(r.lastTime), block.Bit(r.done), block.Bit(w.followed), state, now)
 		if err != nil {
 			return fmt.Errorf("write the ledger: %w", err)
 		}
