@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -28,5 +29,37 @@ func (b *backoff) pause(ctx context.Context) error {
 		return ctx.Err()
 	case <-timer.C:
 		return nil
+	}
+}
+
+const (
+	// calmTime is for how long an error is not reported again.
+	calmTime = 10 * time.Second
+	mostCalm = 256
+)
+
+// calm passes an error on unless the same text was passed on a moment ago: with a
+// broker away, each partition tries several times a second. nil stays nil.
+func calm(report func(error)) func(error) {
+	if report == nil {
+		return nil
+	}
+	var mu sync.Mutex
+	last := map[string]time.Time{}
+	return func(err error) {
+		text, now := err.Error(), time.Now()
+		mu.Lock()
+		at, known := last[text]
+		silent := known && now.Sub(at) < calmTime
+		if !silent {
+			if len(last) >= mostCalm {
+				clear(last)
+			}
+			last[text] = now
+		}
+		mu.Unlock()
+		if !silent {
+			report(err)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -89,6 +90,9 @@ func BenchmarkProducer(b *testing.B) {
 	}
 	b.ReportMetric(float64(calls)/(cpu()-before).Seconds(), "calls/cpu-s")
 	b.ReportMetric(float64(calls)/b.Elapsed().Seconds(), "calls/s")
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	b.ReportMetric(float64(memory.Sys)/(1<<20), "MiB")
 	stats := p.Stats()
 	b.ReportMetric(float64(stats.Sent)/float64(stats.Messages), "sent-B/call")
 	b.ReportMetric(float64(stats.Bytes)/float64(stats.Messages), "wire-B/call")

@@ -40,8 +40,8 @@ type GroupConfig struct {
 	// Session is how long the group waits for a member that gives no sign of
 	// life, 45 s if it is 0.
 	Session time.Duration
-	// Report, if set, is told of every error that is being healed. It may be
-	// called from several goroutines.
+	// Report, if set, is told of errors that are being healed, of the same one at
+	// most every 10 s. It may be called from several goroutines.
 	Report func(error)
 }
 
@@ -100,6 +100,7 @@ func NewGroup(cfg GroupConfig) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Report = calm(cfg.Report)
 	return &Group{cfg: cfg, link: l}, nil
 }
 

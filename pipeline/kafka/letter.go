@@ -37,7 +37,7 @@ type DeadLetter struct {
 type DeadLetters struct{ sender *sender }
 
 // NewDeadLetters makes a writer to a topic, [DeadLettersTopic] if it is empty. It
-// dials nothing. report, if set, is told of every error that is being healed.
+// dials nothing. report, if set, is told of errors that are being healed.
 func NewDeadLetters(cfg Config, topic string, report func(error)) (*DeadLetters, error) {
 	if topic == "" {
 		topic = DeadLettersTopic
@@ -87,7 +87,7 @@ type Notice struct {
 type Findings struct{ sender *sender }
 
 // NewFindings makes a writer to a topic, [FindingsTopic] if it is empty. It dials
-// nothing. report, if set, is told of every error that is being healed.
+// nothing. report, if set, is told of errors that are being healed.
 func NewFindings(cfg Config, topic string, report func(error)) (*Findings, error) {
 	if topic == "" {
 		topic = FindingsTopic

@@ -26,8 +26,8 @@ type ProducerConfig struct {
 	Topic string
 	// Buffer bounds the bytes that wait for the brokers, 32 MiB if it is 0.
 	Buffer int64
-	// Report, if set, is told of every error that is being healed. It may be
-	// called from several goroutines.
+	// Report, if set, is told of errors that are being healed, of the same one at
+	// most every 10 s. It may be called from several goroutines.
 	Report func(error)
 }
 

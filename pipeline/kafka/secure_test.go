@@ -147,6 +147,10 @@ func TestRights(t *testing.T) {
 	_, err := put()
 	checkError(t, err, kafka.NoRights, "no right")
 	b.Allow(t, "User:"+kafkatest.User, topic, kafkago.ACLOperationTypeDescribe)
+	states, err := kafka.CheckTopics(t.Context(), cfg, []kafka.Topic{{Name: topic, Partitions: 1}})
+	if err != nil || states[0].Problem != nil || !states[0].Unseen || states[0].Partitions != 1 {
+		t.Errorf("with the right to describe: %+v, %v", states, err)
+	}
 	// To write is refused by and by, message by message: it is waited for, and said.
 	if last, _ := put(); !strings.Contains(last, "no right") {
 		t.Errorf("without the right to write: %q", last)

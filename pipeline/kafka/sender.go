@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,8 @@ type sender struct {
 	report func(error)
 	budget *budget
 	size   int64
+	// framers are those that nobody uses.
+	framers chan *framer
 
 	lanes atomic.Pointer[[]*sendLane]
 	ready chan struct{} // closed once the partitions are known
@@ -75,8 +78,9 @@ func newSender(cfg Config, topic string, limit int64, report func(error)) (*send
 		return nil, err
 	}
 	return &sender{
-		link: l, topic: topic, report: report, budget: newBudget(limit), size: limit,
-		ready: make(chan struct{}), ended: make(chan struct{}), stats: sendCounters{failing: map[int]time.Time{}},
+		link: l, topic: topic, report: calm(report), budget: newBudget(limit), size: limit,
+		framers: make(chan *framer, runtime.GOMAXPROCS(0)),
+		ready:   make(chan struct{}), ended: make(chan struct{}), stats: sendCounters{failing: map[int]time.Time{}},
 	}, nil
 }
 
@@ -88,30 +92,31 @@ func (s *sender) run(ctx context.Context) (err error) {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	var lanes sync.WaitGroup
-	grow := func(n int) error {
+	// Encoders are large: there are as many as can work at a time, not one a lane.
+	for range cap(s.framers) {
+		framer, err := newFramer()
+		if err != nil {
+			return err
+		}
+		s.framers <- framer
+	}
+	grow := func(n int) {
 		var all []*sendLane
 		if old := s.lanes.Load(); old != nil {
 			all = append(all, *old...)
 		}
 		for partition := len(all); partition < n; partition++ {
-			framer, err := newFramer()
-			if err != nil {
-				return err
-			}
-			lane := &sendLane{sender: s, partition: partition, framer: framer, wake: make(chan struct{}, 1)}
+			lane := &sendLane{sender: s, partition: partition, wake: make(chan struct{}, 1)}
 			all = append(all, lane)
 			lanes.Go(func() { lane.run(ctx, life) })
 		}
 		s.lanes.Store(&all)
-		return nil
 	}
 	// The first answer decides whether it can work at all.
 	for wait := newBackoff(); ; {
 		partitions, err := s.link.first(ctx, s.topic)
 		if err == nil {
-			err = grow(len(partitions))
-		}
-		if err == nil {
+			grow(len(partitions))
 			break
 		}
 		if ctx.Err() != nil {
@@ -131,9 +136,7 @@ func (s *sender) run(ctx context.Context) (err error) {
 		select {
 		case <-ticker.C:
 			if partitions, err := s.link.partitions(ctx, s.topic); err == nil {
-				if err := grow(len(partitions)); err != nil {
-					s.fail(-1, err)
-				}
+				grow(len(partitions))
 			}
 			continue
 		case <-ctx.Done():

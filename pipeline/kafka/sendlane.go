@@ -33,8 +33,9 @@ type item struct {
 type sendLane struct {
 	sender    *sender
 	partition int
-	framer    *framer
-	wake      chan struct{}
+	// batch is what is being sent, framed; it is used again.
+	batch []byte
+	wake  chan struct{}
 
 	mu       sync.Mutex
 	sequence uint64
@@ -181,7 +182,10 @@ func (l *sendLane) deliver(life context.Context, c *chunk) {
 // makes have the same sequence.
 func (l *sendLane) send(life context.Context, c *chunk) error {
 	s := l.sender
-	batch := l.framer.frame(c, time.Now())
+	framer := <-s.framers
+	l.batch = append(l.batch[:0], framer.frame(c, time.Now())...)
+	s.framers <- framer
+	batch := l.batch
 	what := s.link.deed("write to", fmt.Sprintf("partition %d of topic %s", l.partition, s.topic))
 	for wait := newBackoff(); ; {
 		if err := life.Err(); err != nil {

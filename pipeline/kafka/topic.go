@@ -75,6 +75,8 @@ type State struct {
 	Partitions int
 	// Problem is how it differs from what it has to be, nil if it does not.
 	Problem error
+	// Unseen says that its settings were not looked at, for lack of the right.
+	Unseen bool
 }
 
 // EnsureTopics makes the topics that are missing and checks the others. It never
@@ -174,6 +176,10 @@ func (l *link) inspect(ctx context.Context, topics []Topic) ([]State, error) {
 		default:
 			s.Partitions = len(partitions)
 			s.Problem = l.compare(ctx, t, len(partitions))
+			// A collector's user need not read settings.
+			if e := new(Error); errors.As(s.Problem, &e) && e.Kind == NoRights {
+				s.Problem, s.Unseen = nil, true
+			}
 		}
 		states = append(states, s)
 	}

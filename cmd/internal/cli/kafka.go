@@ -164,6 +164,9 @@ func (a *app) tellTopics(states []kafka.State) error {
 		default:
 			a.tick("topic %s has %s", s.Topic.Name, output.Count(uint64(s.Partitions), "partition"))
 		}
+		if s.Unseen {
+			a.say("note  the settings of topic %s were not looked at: this user has no right to (DescribeConfigs)", s.Topic.Name)
+		}
 	}
 	return errors.Join(wrong...)
 }
@@ -203,6 +206,9 @@ func (a *app) checkKafka(ctx context.Context) error {
 		return err
 	}
 	a.tick("Kafka answers at %s", strings.Join(cfg.Brokers, ", "))
+	if cfg.SASL != nil && cfg.SASL.Mechanism == kafka.Plain && cfg.TLS == nil {
+		a.say("note  the password goes over the network in clear text: give --kafka-tls, or use a scram mechanism")
+	}
 	states, err := kafka.CheckTopics(ctx, cfg, kafka.Topics(a.kafkaNames(), 1, 0))
 	return errors.Join(a.tellTopics(states), err)
 }
