@@ -24,6 +24,9 @@ func FuzzCapture(f *testing.F) {
 	for _, c := range conversations[:4] {
 		f.Add(writePcap(linkEthernet, c.script.frames(100)))
 	}
+	f.Add(writePcap(linkEthernet, conversation(rng, 2, func(w *wire, name string) { w.talk2(3, 2, false, name, map[string]truth{}) })))
+	f.Add(writePcap(linkEthernet, labelled(rng, everyIP(conversation(rng, 1, func(w *wire, name string) { w.talk2(1, 1, true, name, map[string]truth{}) }),
+		func(ip []byte) [][]byte { return fragments(rng, ip) }))))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		reader, err := newRecordReader(bytes.NewReader(file))
 		if err != nil {
@@ -64,6 +67,10 @@ func FuzzPackets(f *testing.F) {
 // acknowledgement: no panic, an end, nothing left over, and no bytes invented.
 func FuzzStream(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 30, 0, 1, 0, 30, 40, 0}, []byte(q1+q2), []byte(a1+a2))
+	q, a := newSide2(), newSide2()
+	q.head(1, true, get("/1")...).head(3, false, post("/3")...).frame(frameData, flagEndStream, 3, []byte("body"))
+	a.head(1, true, ":status", "200").head(3, true, ":status", "403")
+	f.Add([]byte{0, 0, 0, 90, 0, 1, 0, 90, 20, 0, 0, 90, 20, 40, 0, 1, 20, 130, 30, 0}, []byte(hello2+q.turn()), []byte(a.turn()))
 	f.Add([]byte{0, 5, 0, 3, 0, 0, 0, 0, 9, 0, 1, 3, 9, 9, 1, 2, 0, 0, 0, 1}, []byte(q1), []byte(a1))
 	f.Fuzz(func(t *testing.T, ops, client, server []byte) {
 		capture := New(Config{Key: testKey, Limits: small})
