@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
 	"time"
@@ -34,11 +32,9 @@ func (l *lane) bury(offset int64, value []byte, reason string, now time.Time) {
 		Topic: l.topic, Partition: l.partition, Offset: offset,
 		Length: len(value), Reason: reason, Shape: shape(value), Time: now.UTC(),
 	}
-	if len(l.in.cfg.Key) > 0 {
-		mac := hmac.New(sha256.New, l.in.cfg.Key)
-		_, _ = mac.Write([]byte("dead letter\x00"))
-		_, _ = mac.Write(value)
-		letter.Digest = hex.EncodeToString(mac.Sum(nil)[:16])
+	if l.in.cfg.Digest != nil {
+		sum := l.in.cfg.Digest(value)
+		letter.Digest = hex.EncodeToString(sum[:])
 	}
 	l.batch.letters = append(l.batch.letters, letter)
 }

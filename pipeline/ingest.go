@@ -42,9 +42,9 @@ type Config struct {
 	Current func() *catalog.Catalog
 	// DeadLetters takes what cannot be read; nil only counts it.
 	DeadLetters DeadLetters
-	// Key is the installation's, for the digests of dead letters; without it
-	// there are none.
-	Key []byte
+	// Digest is a hash with the installation's key, for dead letters; without it
+	// they have none.
+	Digest func([]byte) [16]byte
 	// BlockRows is the most calls of one insert, 65,536 if it is 0.
 	BlockRows int
 	// MaxAge is how long the first message of a batch waits for others, 2 s if
