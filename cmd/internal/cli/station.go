@@ -35,7 +35,7 @@ func (a *app) openStation(ctx context.Context, part string, changed func(*catalo
 	if err != nil {
 		return nil, err
 	}
-	s := &station{log: operate.NewLog(a.env.Stderr, part, a.settings.quiet)}
+	s := &station{log: operate.NewLog(a.env.Stderr, part, a.settings.quiet || part == "watch")}
 	s.server = operate.New(operate.Config{Part: part, Version: version(), Listen: a.settings.metrics, Log: s.log})
 	if err := s.server.Open(); err != nil {
 		return nil, misused(err)
