@@ -194,6 +194,7 @@ func (c *connection) force() {
 			s.hasAck = false
 			return
 		}
+		peer.absent = !peer.seen
 		c.lose(from.other(), to-peer.next)
 	}
 }

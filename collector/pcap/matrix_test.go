@@ -2,9 +2,11 @@ package pcap
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/scopedrift/scopedrift/collector/decide"
@@ -51,6 +53,13 @@ var impairments = []impairment{
 	{"reordered 1 %", damaged(damage{reorder: .01}), .999, .999, .999, .999},
 	{"repeated 1 %", damaged(damage{repeat: .01}), .999, .999, .999, .999},
 	{"all of it", damaged(damage{loss: .01, reorder: .02, repeat: .02}), .93, .93, .93, -1},
+	{"bursts of loss", bursts, -1, -1, -1, -1},
+	{"server later", skewed(30, false), .999, .999, .999, .999},
+	{"server much later", skewed(200, false), .999, .999, .999, .999},
+	{"client much later", skewed(200, true), .999, .999, .999, .999},
+	{"late, cut, lost", func(rng *rand.Rand, f []frame) []frame {
+		return snap(damage{loss: .01, reorder: .02, repeat: .02}.apply(rng, attachedLate(rng, f)), 400)
+	}, -1, -1, -1, -1},
 	{"attached late", attachedLate, -1, -1, -1, -1},
 	{"snap 200", func(_ *rand.Rand, f []frame) []frame { return snap(f, 200) }, -1, -1, -1, -1},
 	{"snap 96", func(_ *rand.Rand, f []frame) []frame { return snap(f, 96) }, -1, -1, -1, -1},
@@ -73,6 +82,44 @@ var impairments = []impairment{
 
 // attachedLate drops the first third of a capture.
 func attachedLate(_ *rand.Rand, frames []frame) []frame { return frames[len(frames)/3:] }
+
+// bursts drops runs of packets, as a tap does that is overrun.
+func bursts(rng *rand.Rand, frames []frame) []frame {
+	var out []frame
+	for i := 0; i < len(frames); i++ {
+		if rng.IntN(400) == 0 {
+			i += rng.IntN(40)
+			continue
+		}
+		out = append(out, frames[i])
+	}
+	return out
+}
+
+// skewed lets what one side sent turn up so many packets later, as where each
+// direction has a tap of its own.
+func skewed(by int, client bool) func(*rand.Rand, []frame) []frame {
+	return func(_ *rand.Rand, frames []frame) []frame {
+		type placed struct {
+			at float64
+			f  frame
+		}
+		var all []placed
+		for i, f := range frames {
+			at := float64(i)
+			if toServer := binary.BigEndian.Uint16(f.data[transport(f.data)+2:]) == 8080; toServer == client {
+				at += float64(by) + .5
+			}
+			all = append(all, placed{at, f})
+		}
+		slices.SortStableFunc(all, func(a, b placed) int { return cmp.Compare(a.at, b.at) })
+		out := make([]frame, len(all))
+		for i, p := range all {
+			out[i] = frame{frames[i].nanos, p.f.data}
+		}
+		return out
+	}
+}
 
 // snap cuts packets after so many bytes.
 func snap(frames []frame, n int) []frame {

@@ -67,7 +67,10 @@ type direction struct {
 	// seen says that a packet of this direction was captured, dataSeen that one
 	// with payload was.
 	seen, dataSeen bool
-	closed         bool
+	// absent says that it was waited for in vain: the capture has one direction
+	// only.
+	absent bool
+	closed bool
 	// first is where next began, next the number of the byte to come.
 	first, next uint32
 	// acked is the highest number that the peer acknowledged.
@@ -139,7 +142,7 @@ func (c *connection) midstream() bool { return !c.dirs[0].fromSYN || !c.dirs[1].
 func (c *connection) packet(from side, p *packet) {
 	d, peer := &c.dirs[from], &c.dirs[from.other()]
 	c.attach(from, p)
-	d.seen = true
+	d.seen, d.absent = true, false
 	if p.flags&flagACK != 0 && (!peer.hasAcked || before(peer.acked, p.ack)) {
 		peer.acked, peer.hasAcked = p.ack, true
 	}
@@ -244,14 +247,14 @@ func (c *connection) ready(from side, s *segment) bool {
 	if before(d.next, s.seq) {
 		return false
 	}
-	// A direction that was never captured cannot be waited for.
-	return !s.hasAck || !peer.started || !peer.seen || !before(peer.next, s.ack)
+	// A direction that is not captured cannot be waited for.
+	return !s.hasAck || !peer.started || peer.absent || !before(peer.next, s.ack)
 }
 
 // deliver hands a ready segment to the protocol, without what was seen before.
 func (c *connection) deliver(from side, s *segment) {
 	d := &c.dirs[from]
-	if peer := &c.dirs[from.other()]; s.hasAck && peer.started && !peer.seen && before(peer.next, s.ack) {
+	if peer := &c.dirs[from.other()]; s.hasAck && peer.started && peer.absent && before(peer.next, s.ack) {
 		c.lose(from.other(), s.ack-peer.next)
 	}
 	if old := d.next - s.seq; old > 0 {
