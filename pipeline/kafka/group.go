@@ -35,7 +35,7 @@ type GroupConfig struct {
 	// Wait is how long a fetch waits for a first message, 250 ms if it is 0.
 	Wait time.Duration
 	// FetchBytes bounds a fetch as it comes from the broker, that is compressed;
-	// 4 MiB if it is 0. One batch of a producer comes whole in any case.
+	// 2 MiB if it is 0. One batch of a producer comes whole in any case.
 	FetchBytes int
 	// Session is how long the group waits for a member that gives no sign of
 	// life, 45 s if it is 0.
@@ -91,7 +91,7 @@ func NewGroup(cfg GroupConfig) (*Group, error) {
 		cfg.Wait = 250 * time.Millisecond
 	}
 	if cfg.FetchBytes == 0 {
-		cfg.FetchBytes = 4 << 20
+		cfg.FetchBytes = 2 << 20
 	}
 	if cfg.Session == 0 {
 		cfg.Session = sessionTimeout

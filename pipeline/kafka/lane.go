@@ -4,22 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync/atomic"
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
 )
 
-const (
-	// longestMessage is how long a message may be that is handed on. What
-	// belongs here is shorter than wire.MaxMessage; longer ones are still handed
-	// on, to be counted and put aside, up to what a broker may well be set to.
-	longestMessage = 64 << 20
-	firstBuffer    = 64 << 10
-	// replyTime is how long a broker may take beyond the wait that was asked for.
-	replyTime = 20 * time.Second
-)
+// replyTime is how long a broker may take beyond the wait that was asked for.
+const replyTime = 20 * time.Second
 
 // Lane is one partition in one generation of a group. Its methods are for one
 // goroutine at a time.
@@ -37,9 +29,9 @@ type Lane struct {
 	// floor is the least offset that may be committed: a lane goes forward only.
 	floor int64
 
-	conn   *kafka.Conn
-	buffer []byte
-	lag    atomic.Int64
+	conn     *partitionConn
+	unpacker unpacker
+	lag      atomic.Int64
 }
 
 // Committed returns what was committed when the lane began: the offset of the
@@ -50,11 +42,23 @@ func (l *Lane) Committed() (offset int64, metadata string) { return l.committed,
 // Bounds returns the first offset that the partition holds and the one that its
 // next message will have. It waits for a broker until ctx ends.
 func (l *Lane) Bounds(ctx context.Context) (first, next int64, err error) {
-	err = l.try(ctx, func(conn *kafka.Conn) (bool, error) {
-		_ = conn.SetDeadline(time.Now().Add(replyTime))
-		var err error
-		first, next, err = conn.ReadOffsets()
-		return false, err
+	request := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{
+		l.Topic: {kafka.FirstOffsetOf(l.Partition), kafka.LastOffsetOf(l.Partition)},
+	}}
+	err = l.try(ctx, func() (bool, error) {
+		attempt, cancel := context.WithTimeout(ctx, replyTime)
+		defer cancel()
+		response, err := l.group.link.client.ListOffsets(attempt, request)
+		if err != nil {
+			return false, err
+		}
+		for _, p := range response.Topics[l.Topic] {
+			if p.Partition == l.Partition {
+				first, next = p.FirstOffset, p.LastOffset
+				return false, p.Error
+			}
+		}
+		return false, kafka.UnknownTopicOrPartition
 	})
 	return first, next, err
 }
@@ -71,9 +75,9 @@ func (l *Lane) Bounds(ctx context.Context) (first, next int64, err error) {
 func (l *Lane) Fetch(ctx context.Context, from, limit int64, each func(offset int64, value []byte) error) (next int64, err error) {
 	next = from
 	var stop error
-	err = l.try(ctx, func(conn *kafka.Conn) (bool, error) {
+	err = l.try(ctx, func() (bool, error) {
 		var err error
-		next, stop, err = l.fetch(conn, from, limit, each)
+		next, stop, err = l.fetch(ctx, from, limit, each)
 		// Once messages were handed on, an error that is left is for the next
 		// fetch to meet again.
 		return next > from || stop != nil, err
@@ -88,88 +92,61 @@ func (l *Lane) Fetch(ctx context.Context, from, limit int64, each func(offset in
 }
 
 // fetch makes one request. stop is what each returned.
-func (l *Lane) fetch(conn *kafka.Conn, from, limit int64, each func(int64, []byte) error) (next int64, stop, err error) {
+func (l *Lane) fetch(ctx context.Context, from, limit int64, each func(int64, []byte) error) (next int64, stop, err error) {
+	if from >= limit {
+		return from, nil, nil
+	}
+	if l.conn == nil {
+		partitions, err := l.group.link.partitions(ctx, l.Topic)
+		if err != nil {
+			return from, nil, err
+		}
+		if l.Partition >= len(partitions) {
+			return from, nil, kafka.UnknownTopicOrPartition
+		}
+		if l.conn, err = l.group.link.dialPartition(ctx, partitions[l.Partition]); err != nil {
+			return from, nil, err
+		}
+	}
+	// What waits for the broker ends with ctx.
+	conn := l.conn.conn
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	counters := &l.group.stats
 	counters.fetches.Add(1)
-	if l.buffer == nil {
-		l.buffer = make([]byte, firstBuffer)
-	}
-	_ = conn.SetDeadline(time.Now().Add(l.group.cfg.Wait + replyTime))
-	if _, err := conn.Seek(from, kafka.SeekAbsolute|kafka.SeekDontCheck); err != nil {
+	answer, err := l.conn.fetch(l.Topic, l.Partition, from, l.group.cfg.FetchBytes, l.group.cfg.Wait)
+	if err != nil {
 		return from, nil, err
 	}
-	batch := conn.ReadBatchWith(kafka.ReadBatchConfig{MinBytes: 1, MaxBytes: l.group.cfg.FetchBytes, MaxWait: l.group.cfg.Wait})
-	next = from
-	var messages, bytes uint64
-	seen := false
-	for next < limit {
-		n, err := batch.Read(l.buffer)
-		if err != nil {
-			// At the end of the answer this is io.EOF, and Close says nothing.
-			break
-		}
-		// A broker sends whole batches of a producer, so the first may begin
-		// before what was asked for; Read, other than ReadMessage, gives that, too.
-		offset := batch.Offset() - 1
-		seen = true
-		if offset < from {
-			continue
-		}
-		if offset >= limit {
-			next = limit
-			break
-		}
-		if stop = each(offset, l.buffer[:n]); stop != nil && !errors.Is(stop, ErrStop) {
-			break
-		}
-		messages, bytes, next = messages+1, bytes+uint64(n), offset+1
-		if stop != nil {
-			break
-		}
-	}
-	l.lag.Store(max(batch.HighWaterMark()-next, 0))
-	if err = batch.Close(); errors.Is(err, kafka.RequestTimedOut) {
-		err = nil // kafka-go's word for an answer without messages
-	}
-	if err == nil && stop == nil && seen && next < limit && batch.Offset() > next {
-		// Offsets at the end that no message has, by compaction. Of an answer
-		// without messages kafka-go's batch says nonsense here.
-		next = min(batch.Offset(), limit)
-	}
+	next, messages, bytes, err := l.unpacker.records(answer.records, from, limit, each)
 	counters.messages.Add(messages)
 	counters.bytes.Add(bytes)
-	return next, stop, err
+	l.lag.Store(max(answer.highWatermark-next, 0))
+	var stopped *stopError
+	if errors.As(err, &stopped) {
+		return next, stopped.error, nil
+	}
+	return next, nil, err
 }
 
-// try does a thing with the connection to the partition's leader, anew with
-// another one until it works or ctx ends. work returns whether its error is to be
-// left at that.
-func (l *Lane) try(ctx context.Context, work func(*kafka.Conn) (enough bool, err error)) error {
+// try does a thing again until it works or ctx ends. work returns whether its
+// error is to be left at that.
+func (l *Lane) try(ctx context.Context, work func() (enough bool, err error)) error {
 	what := l.group.link.deed("read", fmt.Sprintf("partition %d of topic %s", l.Partition, l.Topic))
 	for wait := newBackoff(); ; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		enough, err := l.attempt(ctx, work)
+		enough, err := work()
 		if err == nil {
 			return nil
-		}
-		if ctx.Err() != nil {
-			l.close()
-			return ctx.Err()
-		}
-		if errors.Is(err, io.ErrShortBuffer) && len(l.buffer) < longestMessage {
-			l.close()
-			l.buffer = make([]byte, 4*len(l.buffer))
-			if enough {
-				return nil
-			}
-			continue
 		}
 		if errors.Is(err, kafka.OffsetOutOfRange) && !enough {
 			return fmt.Errorf("%w: partition %d of topic %s", ErrOutOfRange, l.Partition, l.Topic)
 		}
 		l.close()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if enough {
 			return nil
 		}
@@ -184,29 +161,9 @@ func (l *Lane) try(ctx context.Context, work func(*kafka.Conn) (enough bool, err
 	}
 }
 
-func (l *Lane) attempt(ctx context.Context, work func(*kafka.Conn) (bool, error)) (bool, error) {
-	if l.conn == nil {
-		partitions, err := l.group.link.partitions(ctx, l.Topic)
-		if err != nil {
-			return false, err
-		}
-		if l.Partition >= len(partitions) {
-			return false, kafka.UnknownTopicOrPartition
-		}
-		if l.conn, err = l.group.link.dialer.DialPartition(ctx, "tcp", "", partitions[l.Partition]); err != nil {
-			return false, err
-		}
-	}
-	// A read that waits for the broker ends with ctx.
-	conn := l.conn
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	return work(conn)
-}
-
 func (l *Lane) close() {
 	if l.conn != nil {
-		_ = l.conn.Close()
+		_ = l.conn.conn.Close()
 		l.conn = nil
 	}
 }
