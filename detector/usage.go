@@ -93,11 +93,11 @@ func (s *store) Principals(ctx context.Context, w schema.Window, each func(*rule
 func (s *store) SourceDays(ctx context.Context) ([]rule.SourceDay, error) {
 	var days []rule.SourceDay
 	err := s.query(ctx, "read on which days there were logs",
-		"SELECT source_type, service, toUInt16(day) FROM "+table.SourceDay+" GROUP BY source_type, service, day",
+		"SELECT source_type, service, toUInt16(day), sum(calls) FROM "+table.SourceDay+" GROUP BY source_type, service, day",
 		func(rows driver.Rows) error {
 			var d rule.SourceDay
 			var day uint16
-			if err := rows.Scan(&d.SourceType, &d.Service, &day); err != nil {
+			if err := rows.Scan(&d.SourceType, &d.Service, &day, &d.Calls); err != nil {
 				return err
 			}
 			d.Day = schema.Day(day)
@@ -127,23 +127,37 @@ func (s *store) Incomplete(ctx context.Context) ([]string, error) {
 }
 
 // Losses sums what the ledger says was skipped. Reasons that begin with
-// "not_a_call:" are no loss, nor are packets of other protocols.
+// "not_a_call:" are no loss, nor are packets of other protocols. What a collector
+// had to drop, and what Kafka deleted before it was read, falls into known days.
 func (s *store) Losses(ctx context.Context) ([]rule.Loss, error) {
 	var list []rule.Loss
-	statement := "SELECT source_type, reason, sum(units), any(total) FROM (SELECT source_type, arrayJoin(skipped) AS pair, pair.1 AS reason, pair.2 AS units FROM " +
-		"(SELECT DISTINCT source_type, source_name, first_unit, next_unit, CAST(skipped, 'Array(Tuple(String, UInt64))') AS skipped FROM " + table.Ledger +
-		" WHERE state = 'confirmed')) AS lost INNER JOIN (SELECT source_type, sum(calls) AS total FROM " +
-		"(SELECT DISTINCT source_type, source_name, first_unit, next_unit, calls FROM " + table.Ledger + " WHERE state = 'confirmed') GROUP BY source_type) AS all USING source_type" +
-		" WHERE NOT startsWith(reason, 'not_a_call:') AND reason NOT IN ('not_ip', 'not_tcp') GROUP BY source_type, reason ORDER BY source_type, reason"
-	err := s.query(ctx, "read what could not be read", statement, func(rows driver.Rows) error {
+	read := func(rows driver.Rows) error {
 		var l rule.Loss
-		if err := rows.Scan(&l.SourceType, &l.Reason, &l.Units, &l.Calls); err != nil {
+		var from, to uint16
+		if err := rows.Scan(&l.SourceType, &l.Reason, &l.Units, &l.Calls, &from, &to); err != nil {
 			return err
 		}
+		l.From, l.To = schema.Day(from), schema.Day(to)
 		list = append(list, l)
 		return nil
-	})
-	return list, err
+	}
+	days := func(from, to string) string {
+		timed := "startsWith(reason, '" + schema.Lost + "') AND toUnixTimestamp64Micro(" + to + ") > 0"
+		return "if(" + timed + ", toUInt16(toDate(" + from + ")), 0) AS d1, if(" + timed + ", toUInt16(toDate(" + to + ")), 0) AS d2"
+	}
+	statement := "SELECT source_type, reason, sum(units), any(total), d1, d2 FROM (SELECT source_type, arrayJoin(skipped) AS pair, pair.1 AS reason, pair.2 AS units, " +
+		days("first_time", "last_time") + " FROM (SELECT DISTINCT source_type, source_name, first_unit, next_unit, first_time, last_time, CAST(skipped, 'Array(Tuple(String, UInt64))') AS skipped FROM " +
+		table.Ledger + " WHERE state = 'confirmed')) AS lost INNER JOIN (SELECT source_type, sum(calls) AS total FROM " +
+		"(SELECT DISTINCT source_type, source_name, first_unit, next_unit, calls FROM " + table.Ledger + " WHERE state = 'confirmed') GROUP BY source_type) AS all USING source_type" +
+		" WHERE NOT startsWith(reason, 'not_a_call:') AND reason NOT IN ('not_ip', 'not_tcp') GROUP BY source_type, reason, d1, d2 ORDER BY source_type, reason, d1, d2"
+	if err := s.query(ctx, "read what could not be read", statement, read); err != nil {
+		return nil, err
+	}
+	const ranges = "(SELECT DISTINCT topic, partition, first_offset, next_offset, plan, calls, lost, missing, dead, lost_from, lost_to FROM " + table.Ranges + " WHERE state = 'confirmed')"
+	statement = "SELECT 'kafka', reason, sum(units), any(total), d1, d2 FROM (SELECT arrayJoin(arrayConcat([('" + schema.Lost + "retention', lost), ('" + schema.Lost +
+		"missing', missing)], CAST(dead, 'Array(Tuple(String, UInt64))'))) AS pair, pair.1 AS reason, pair.2 AS units, " + days("lost_from", "lost_to") +
+		", (SELECT sum(calls) FROM " + ranges + ") AS total FROM " + ranges + ") WHERE units > 0 GROUP BY reason, d1, d2 ORDER BY reason, d1, d2"
+	return list, s.query(ctx, "read what was lost in Kafka", statement, read)
 }
 
 // loadPresented reads all sets of presented scopes and groups, once. There are

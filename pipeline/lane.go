@@ -56,6 +56,10 @@ type batch struct {
 	producers                                 map[uint64]uint64
 	unmapped, repeated, copied, missing, lost uint64
 	firstTime, lastTime                       time.Time
+	// gap says that messages are gone behind the last call that was read;
+	// goneFrom and goneTo are the calls around all of those.
+	gap              bool
+	goneFrom, goneTo time.Time
 	// born is when its first message came.
 	born time.Time
 }
@@ -187,7 +191,10 @@ func (l *lane) take(offset int64, value []byte) {
 		b.copied++
 		return
 	}
-	b.missing += missing
+	if missing > 0 {
+		b.missing += missing
+		l.miss()
+	}
 	if envelope.Sequence > 0 {
 		b.producers[envelope.Epoch] = envelope.Sequence
 	}
@@ -217,6 +224,12 @@ func (l *lane) take(offset int64, value []byte) {
 	l.bench.enrich.Call(call)
 	if call.RouteSource == schema.RouteNone || call.RouteSource == schema.RouteLearned {
 		b.unmapped++
+	}
+	if b.gap {
+		b.gap = false
+		if call.Time.After(b.goneTo) {
+			b.goneTo = call.Time
+		}
 	}
 	if b.firstTime.IsZero() || call.Time.Before(b.firstTime) {
 		b.firstTime = call.Time
@@ -277,9 +290,23 @@ func (l *lane) hole(ctx context.Context, from, limit int64) (next int64, err err
 	}
 	l.short = time.Time{}
 	l.batch.lost += uint64(next - from)
+	l.miss()
 	l.in.report(fmt.Errorf("%d messages of partition %d of %s, from offset %d on, were gone before they were read: coverage is lower for it; let ingesters run, or keep messages longer",
 		next-from, l.partition, l.topic, from))
 	return next, nil
+}
+
+// miss notes that messages are gone here.
+func (l *lane) miss() {
+	b := l.batch
+	b.gap = true
+	before := b.lastTime
+	if before.IsZero() {
+		before = l.latest
+	}
+	if !before.IsZero() && (b.goneFrom.IsZero() || before.Before(b.goneFrom)) {
+		b.goneFrom = before
+	}
 }
 
 // goneError says that a partition ends before what was read of it.

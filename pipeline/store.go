@@ -124,15 +124,15 @@ func (l *lane) attempt(ctx context.Context) error {
 func (l *lane) note(ctx context.Context, state string) error {
 	b := l.batch
 	rows, err := l.in.cfg.Conn.PrepareBatch(ctx, "INSERT INTO "+table.Ranges+" (topic, partition, first_offset, next_offset, plan,"+
-		" calls, accounts, repeated, lost, missing, dead, producers, first_time, last_time, state, written)")
+		" calls, accounts, repeated, lost, missing, dead, producers, first_time, last_time, lost_from, lost_to, state, written)")
 	if err != nil {
 		return fmt.Errorf("write the ranges: %w", err)
 	}
 	defer rows.Close()
-	first, last := l.span()
+	from, to := l.gone()
 	err = rows.Append(l.topic, uint32(l.partition), b.plan.first, b.plan.next, b.plan.nonce,
 		uint64(b.set.Rows), uint64(len(b.accounts)), b.repeated+b.copied, b.lost, b.missing, b.dead, b.producers,
-		block.Storable(first), block.Storable(last), state, l.in.cfg.Now().UTC())
+		block.Storable(b.firstTime), block.Storable(b.lastTime), block.Storable(from), block.Storable(to), state, l.in.cfg.Now().UTC())
 	if err == nil {
 		err = rows.Send()
 	}
@@ -142,24 +142,20 @@ func (l *lane) note(ctx context.Context, state string) error {
 	return nil
 }
 
-// span is the time of the batch's calls. Where messages are gone it begins with
-// what was stored before them: that is when they are of.
-func (l *lane) span() (first, last time.Time) {
+// gone is the time that the lost and missing messages are of: between the calls
+// before and those behind them. Where nothing came behind them it is until now.
+func (l *lane) gone() (from, to time.Time) {
 	b := l.batch
-	first, last = b.firstTime, b.lastTime
 	if b.lost == 0 && b.missing == 0 {
-		return first, last
+		return from, to
 	}
-	if last.IsZero() {
-		last = l.in.cfg.Now()
+	if from, to = b.goneFrom, b.goneTo; b.gap || to.IsZero() {
+		to = l.in.cfg.Now()
 	}
-	if !l.latest.IsZero() && (first.IsZero() || l.latest.Before(first)) {
-		first = l.latest
+	if from.IsZero() || from.After(to) {
+		from = to
 	}
-	if first.IsZero() {
-		first = last
-	}
-	return first, last
+	return from, to
 }
 
 // ledger writes what collectors said of their inputs.

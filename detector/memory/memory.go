@@ -107,15 +107,18 @@ func (f *Facts) Principals(_ context.Context, w schema.Window, each func(*rule.P
 
 // SourceDays lists which logs held which services on which days.
 func (f *Facts) SourceDays(context.Context) ([]rule.SourceDay, error) {
-	seen := map[rule.SourceDay]bool{}
+	seen := map[rule.SourceDay]int{}
 	var days []rule.SourceDay
 	for i := range f.calls {
 		c := &f.calls[i]
 		d := rule.SourceDay{SourceType: c.Source.Type, Service: c.Service, Day: schema.DayOf(c.Time)}
-		if !seen[d] {
-			seen[d] = true
+		at, ok := seen[d]
+		if !ok {
+			at = len(days)
+			seen[d] = at
 			days = append(days, d)
 		}
+		days[at].Calls++
 	}
 	return days, nil
 }

@@ -3,6 +3,7 @@ package rule
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/scopedrift/scopedrift/schema"
@@ -14,6 +15,8 @@ type SourceDay struct {
 	SourceType string
 	Service    string
 	Day        schema.Day
+	// Calls is how many, 0 where nobody counted.
+	Calls uint64
 }
 
 // Loss is units of one kind of log that should have been calls and could not be
@@ -23,7 +26,17 @@ type Loss struct {
 	Units              uint64
 	// Calls is how many calls were read from that kind of log.
 	Calls uint64
+	// From and To are the first and last day that the loss falls into; To is 0
+	// where that is not known, and the loss then concerns all days alike.
+	From, To schema.Day
 }
+
+// timed says that it is known when the units were lost.
+func (l *Loss) timed() bool { return l.To > 0 }
+
+// mostLost is the share of a day's calls that may be lost before the day counts
+// as not seen.
+const mostLost = 1 - minCoverage
 
 // Coverage knows which days of which services were seen in a window.
 //
@@ -37,7 +50,8 @@ type Coverage struct {
 	from, to   schema.Day // inclusive
 	byService  map[string]daySet
 	byType     map[string]daySet
-	carriers   map[string]map[string]struct{} // service → source types
+	calls      map[string]map[schema.Day]uint64 // by source type
+	carriers   map[string]map[string]struct{}   // service → source types
 	incomplete []string
 	losses     []Loss
 	cache      map[string]Seen
@@ -62,7 +76,7 @@ type Seen struct {
 func NewCoverage(c *catalog.Catalog, w schema.Window, days []SourceDay, incomplete []string, losses []Loss) *Coverage {
 	cov := &Coverage{
 		catalog: c, from: schema.DayOf(w.From), to: schema.DayOf(w.To.Add(-time.Microsecond)),
-		byService: map[string]daySet{}, byType: map[string]daySet{}, carriers: map[string]map[string]struct{}{},
+		byService: map[string]daySet{}, byType: map[string]daySet{}, calls: map[string]map[schema.Day]uint64{}, carriers: map[string]map[string]struct{}{},
 		incomplete: incomplete, losses: losses, cache: map[string]Seen{},
 	}
 	for _, d := range days {
@@ -75,6 +89,10 @@ func NewCoverage(c *catalog.Catalog, w schema.Window, days []SourceDay, incomple
 		}
 		mark(cov.byService, d.Service, d.Day)
 		mark(cov.byType, d.SourceType, d.Day)
+		if cov.calls[d.SourceType] == nil {
+			cov.calls[d.SourceType] = map[schema.Day]uint64{}
+		}
+		cov.calls[d.SourceType][d.Day] += d.Calls
 	}
 	return cov
 }
@@ -123,6 +141,7 @@ func (c *Coverage) service(name string) Seen {
 	for _, s := range sources {
 		seen.Holes = append(seen.Holes, c.source(name, s, share)...)
 	}
+	seen.Holes = append(seen.Holes, c.lower(name, share)...)
 	seen.Holes = append(seen.Holes, c.incomplete...)
 	var sum float64
 	for d := int(c.from); d <= int(c.to); d++ {
@@ -172,16 +191,11 @@ func (c *Coverage) source(service string, s *catalog.SourceCoverage, share map[s
 // lost returns the share of the calls that could not be read, in the kinds of
 // log that carry the service; a loss whose kind is not known concerns all.
 func (c *Coverage) lost(service string) (share float64, holes []string) {
-	known := map[string]bool{}
-	for _, types := range c.carriers {
-		for t := range types {
-			known[t] = true
-		}
-	}
+	known := c.kinds()
 	var units uint64
 	calls := map[string]uint64{}
 	for _, l := range c.losses {
-		if _, carries := c.carriers[service][l.SourceType]; !carries && known[l.SourceType] {
+		if l.timed() || !c.concerns(&l, service, known) {
 			continue
 		}
 		units += l.Units
@@ -196,6 +210,58 @@ func (c *Coverage) lost(service string) (share float64, holes []string) {
 		return 0, nil
 	}
 	return float64(units) / float64(sum), holes
+}
+
+// kinds are the kinds of log that carry any service.
+func (c *Coverage) kinds() map[string]bool {
+	known := map[string]bool{}
+	for _, types := range c.carriers {
+		for t := range types {
+			known[t] = true
+		}
+	}
+	return known
+}
+
+// concerns says whether what was lost may have been calls of the service.
+func (c *Coverage) concerns(l *Loss, service string, known map[string]bool) bool {
+	_, carries := c.carriers[service][l.SourceType]
+	return carries || !known[l.SourceType]
+}
+
+// lower takes what was lost on known days off the share of those days, spread
+// evenly over them, and a day of which too much was lost off what was seen. It
+// returns the holes.
+func (c *Coverage) lower(service string, share map[schema.Day]float64) (holes []string) {
+	known, units := c.kinds(), map[schema.Day]float64{}
+	for i := range c.losses {
+		l := &c.losses[i]
+		if !l.timed() || l.To < c.from || l.From > c.to || !c.concerns(l, service, known) {
+			continue
+		}
+		each := float64(l.Units) / float64(max(int(l.To)-int(l.From), 0)+1)
+		for d := int(max(l.From, c.from)); d <= int(min(l.To, c.to)); d++ {
+			units[schema.Day(d)] += each
+		}
+		when := "on " + l.From.String()
+		if l.To != l.From {
+			when = "between " + l.From.String() + " and " + l.To.String()
+		}
+		holes = append(holes, fmt.Sprintf("%d units of %s logs were lost %s: %s", l.Units, l.SourceType, when, strings.TrimPrefix(l.Reason, schema.Lost)))
+	}
+	for d, lost := range units {
+		var calls float64
+		for kind := range c.carriers[service] {
+			calls += float64(c.calls[kind][d])
+		}
+		part := lost / max(lost+calls, 1)
+		if part > mostLost {
+			delete(share, d)
+		} else if seen, ok := share[d]; ok {
+			share[d] = seen * (1 - part)
+		}
+	}
+	return holes
 }
 
 // alive returns the days on which the source's logs were there: days with calls

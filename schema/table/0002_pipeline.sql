@@ -5,7 +5,8 @@
 -- were stored, "accounts" went to the ledger, "repeated" held an id or number
 -- that had come before, "dead" could not be read, by reason, and "lost" were gone
 -- from Kafka before they were read. "missing" is how many numbers producers left
--- out, "producers" the last number of each.
+-- out, "producers" the last number of each. What is lost or missing was called
+-- between lost_from and lost_to.
 CREATE TABLE IF NOT EXISTS ranges (
     topic        LowCardinality(String),
     partition    UInt32,
@@ -21,6 +22,8 @@ CREATE TABLE IF NOT EXISTS ranges (
     producers    Map(UInt64, UInt64),
     first_time   DateTime64(6, 'UTC'),
     last_time    DateTime64(6, 'UTC'),
+    lost_from    DateTime64(6, 'UTC'),
+    lost_to      DateTime64(6, 'UTC'),
     state        Enum8('planned' = 1, 'confirmed' = 2),
     written      DateTime64(6, 'UTC')
 ) ENGINE = ReplacingMergeTree(written)

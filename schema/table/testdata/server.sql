@@ -226,6 +226,8 @@ CREATE TABLE IF NOT EXISTS ranges (
     producers    Map(UInt64, UInt64),
     first_time   DateTime64(6, 'UTC'),
     last_time    DateTime64(6, 'UTC'),
+    lost_from    DateTime64(6, 'UTC'),
+    lost_to      DateTime64(6, 'UTC'),
     state        Enum8('planned' = 1, 'confirmed' = 2),
     written      DateTime64(6, 'UTC')
 ) ENGINE = ReplacingMergeTree(written)
@@ -236,4 +238,15 @@ ALTER TABLE ledger ADD COLUMN IF NOT EXISTS followed UInt8;
 -- step 0003_detection
 
 -- step 0004_swap
+
+CREATE TABLE IF NOT EXISTS swaps (
+    run       String,
+    first_day Date,
+    last_day  Date,
+    calls     UInt64,
+    changed   UInt64,
+    state     Enum8('begun' = 1, 'done' = 2),
+    written   DateTime64(6, 'UTC')
+) ENGINE = ReplacingMergeTree(written)
+ORDER BY (run, first_day, last_day, state);
 
