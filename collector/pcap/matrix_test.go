@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/scopedrift/scopedrift/collector/decide"
@@ -300,7 +301,7 @@ func tagged(frames []frame) []frame {
 }
 
 // cell sums up what was found in one cell of the matrix.
-type cell struct{ known, found, certain, wrong, calls int }
+type cell struct{ known, seen, found, certain, wrong, calls int }
 
 // count judges calls by the truth, and by what the whole capture showed of each.
 func (c *cell) count(t *testing.T, calls []schema.Call, known map[string]truth, whole map[string]*schema.Call) {
@@ -322,6 +323,7 @@ func (c *cell) count(t *testing.T, calls []schema.Call, known map[string]truth, 
 			continue
 		}
 		seen[got.Path] = true
+		c.seen++
 		is := whole[got.Path]
 		if got.Quality.Certain() && (got.Credential.ID != is.Credential.ID || got.Credential.Kind != is.Credential.Kind || got.Host != is.Host || got.Operation != is.Operation) ||
 			got.Credential.ID != "" && got.Credential.ID != is.Credential.ID {
@@ -388,6 +390,9 @@ func TestMatrix(t *testing.T) {
 			c := sums[i][j]
 			found, certain := float64(c.found)/float64(c.known), float64(c.certain)/float64(c.known)
 			t.Logf("%-16s %-22s found %6.2f %%  certain %6.2f %%  wrong %d", kind.name, im.name, 100*found, 100*certain, c.wrong)
+			if strings.HasSuffix(im.name, " only") && (c.calls != c.known || im.name == "client only" && c.seen != c.known) {
+				t.Errorf("%s, %s: %d calls, %d with their path, of %d", kind.name, im.name, c.calls, c.seen, c.known)
+			}
 			least, leastCertain := im.found, im.certain
 			switch kind.name {
 			case "http1-pipelined":

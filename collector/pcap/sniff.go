@@ -75,6 +75,9 @@ func (s *sniffer) data(from side, c chunk) (protocol, chunk) {
 	case !searching && s.conn.client != from && isSettings(b):
 		// The server need not wait for the client's first byte.
 		return s.http2(from.other(), false), c
+	case searching && s.conn.clientKnown && s.conn.client != from && isSettings(b):
+		// The client's beginning is lost.
+		return s.http2(from.other(), true), c
 	case isTLS(b) && s.passed < 8:
 		s.out.stats.Protocols[speaksTLS]++
 		return &tlsReader{stats: s.out.stats}, c
