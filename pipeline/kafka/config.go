@@ -87,8 +87,8 @@ type link struct {
 	brokers  []string
 	clientID string
 	user     string
-	tls      *tls.Config
-	sasl     sasl.Mechanism
+	tls      *renewedTLS
+	sasl     *renewedSASL
 	client   *kafka.Client
 	pool     *kafka.Transport
 	dialer   *kafka.Dialer
@@ -121,21 +121,24 @@ func (c Config) open(topics ...string) (*link, error) {
 	}
 	var err error
 	if c.TLS != nil {
-		if l.tls, err = c.TLS.config(); err != nil {
+		if l.tls, err = newRenewedTLS(*c.TLS); err != nil {
 			return nil, err
 		}
 	}
 	if c.SASL != nil {
 		l.user = c.SASL.User
-		if l.sasl, err = c.SASL.mechanism(); err != nil {
+		if l.sasl, err = newRenewedSASL(*c.SASL); err != nil {
 			return nil, err
 		}
 	}
 	// TLS is ours and not kafka-go's, so that its errors are known for what they
 	// are before Kafka's protocol begins.
-	l.dialer = &kafka.Dialer{ClientID: l.clientID, Timeout: dialTimeout, DialFunc: l.dial, SASLMechanism: l.sasl}
-	l.pool = &kafka.Transport{ClientID: l.clientID, DialTimeout: dialTimeout, Dial: l.dial, SASL: l.sasl,
+	l.dialer = &kafka.Dialer{ClientID: l.clientID, Timeout: dialTimeout, DialFunc: l.dial}
+	l.pool = &kafka.Transport{ClientID: l.clientID, DialTimeout: dialTimeout, Dial: l.dial,
 		MetadataTTL: metadataTTL, MetadataTopics: topics, IdleTimeout: time.Minute}
+	if l.sasl != nil { // a nil pointer in their interfaces would not be nil
+		l.dialer.SASLMechanism, l.pool.SASL = l.sasl, l.sasl
+	}
 	l.client = &kafka.Client{Addr: kafka.TCP(l.brokers...), Transport: l.pool}
 	return l, nil
 }
@@ -230,7 +233,7 @@ func (l *link) dial(ctx context.Context, network, address string) (net.Conn, err
 	if l.tls == nil {
 		return &plainConn{Conn: conn, link: l, address: address}, nil
 	}
-	cfg := l.tls.Clone()
+	cfg := l.tls.config()
 	if cfg.ServerName == "" {
 		cfg.ServerName, _, _ = net.SplitHostPort(address)
 	}
