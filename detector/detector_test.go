@@ -164,4 +164,32 @@ func TestLedger(t *testing.T) {
 	if want := []rule.Loss{{SourceType: "envoy", Reason: "invalid_json", Units: 5, Calls: 14}}; err != nil || !slices.Equal(losses, want) {
 		t.Errorf("lost %+v, %v", losses, err)
 	}
+	// What a collector dropped, and what Kafka lost, falls into days. A range that
+	// was noted twice counts once.
+	for range 2 {
+		for _, statement := range []string{
+			"INSERT INTO ledger (run, source_type, source_name, first_unit, next_unit, skipped, first_time, last_time, followed, state) VALUES" +
+				" ('k', 'nginx', 'c.log', 0, 10, map('lost:spool_full', 9), '2026-01-02 10:00:00', '2026-01-04 01:00:00', 1, 'confirmed')",
+			"INSERT INTO ranges (topic, partition, first_offset, next_offset, plan, calls, lost, dead, lost_from, lost_to, state, written) VALUES" +
+				" ('t', 0, 0, 50, 'p', 6, 40, map('truncated', 4), '2026-01-05 10:00:00', '2026-01-05 11:00:00', 'confirmed', now())," +
+				" ('t', 0, 50, 90, 'p', 0, 30, map(), '2026-01-05 10:00:00', '2026-01-05 11:00:00', 'planned', now())",
+		} {
+			if err := conn.Exec(ctx, statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	day := func(n int) schema.Day { return schema.DayOf(time.Date(2026, 1, n, 0, 0, 0, 0, time.UTC)) }
+	want := []rule.Loss{
+		{SourceType: "envoy", Reason: "invalid_json", Units: 5, Calls: 14},
+		{SourceType: "nginx", Reason: "lost:spool_full", Units: 9, From: day(2), To: day(4)},
+		{SourceType: "kafka", Reason: "lost:retention", Units: 40, Calls: 6, From: day(5), To: day(5)},
+		{SourceType: "kafka", Reason: "truncated", Units: 4, Calls: 6},
+	}
+	if losses, err = facts.Losses(ctx); err != nil || !slices.Equal(losses, want) {
+		t.Errorf("lost %+v, %v", losses, err)
+	}
+	if incomplete, err = facts.Incomplete(ctx); err != nil || len(incomplete) > 0 {
+		t.Errorf("incomplete %q, %v", incomplete, err)
+	}
 }
