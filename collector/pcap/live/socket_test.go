@@ -11,8 +11,11 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -194,6 +197,79 @@ func TestLiveCallsOnTheWire(t *testing.T) {
 		t.Errorf("%d packets dropped", stats.Dropped[LostInKernel])
 	}
 	t.Logf("%d calls in %d packets in %v, all of them found", len(seen), stats.Packets, took)
+}
+
+// TestLiveUnderLoad calls as fast as the machine can: every call made is found, and
+// the log says what that cost. SCOPEDRIFT_LIVE_SECONDS makes it longer than one.
+func TestLiveUnderLoad(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	seconds, err := strconv.Atoi(os.Getenv("SCOPEDRIFT_LIVE_SECONDS"))
+	if err != nil {
+		seconds = 1
+	}
+	address := serve(t)
+	_, port, _ := net.SplitHostPort(address)
+	socket := New(Config{Interface: "lo", Filter: "tcp port " + port})
+	if err := socket.Open(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.Close() }()
+	var found, cpu atomic.Int64
+	watch := pcap.New(pcap.Config{Key: redact.NewKey([32]byte{1})}).Watch(socket, collector.Input{Name: "lo"}, count{&found})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		_ = watch.Run(ctx)
+		var usage unix.Rusage
+		_ = unix.Getrusage(unix.RUSAGE_THREAD, &usage)
+		cpu.Store(usage.Utime.Nano() + usage.Stime.Nano())
+	}()
+	var made atomic.Int64
+	var group sync.WaitGroup
+	begin := time.Now()
+	for range 16 {
+		group.Go(func() {
+			client := &http.Client{Transport: &http.Transport{}}
+			for time.Since(begin) < time.Duration(seconds)*time.Second {
+				resp, err := client.Get("http://" + address + "/200/x")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				made.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	for range 200 {
+		if found.Load() >= made.Load() {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	took := time.Since(begin)
+	cancel()
+	<-done
+	stats := watch.Stats()
+	if dropped := stats.Dropped[LostInKernel]; found.Load() != made.Load() && dropped == 0 {
+		t.Errorf("%d calls found of %d, and nothing was dropped: %+v", found.Load(), made.Load(), stats)
+	}
+	t.Logf("%d calls, %d found, %d packets, %d dropped in %v: %.2f s of one core",
+		made.Load(), found.Load(), stats.Packets, stats.Dropped[LostInKernel], took.Round(time.Millisecond), float64(cpu.Load())/1e9)
+}
+
+// count is a sink that counts.
+type count struct{ calls *atomic.Int64 }
+
+func (c count) Put(_ context.Context, b *collector.Batch) error {
+	c.calls.Add(int64(len(b.Calls)))
+	return nil
 }
 
 // TestLiveDropsAreReported fills a small ring that nobody empties: what the
