@@ -21,11 +21,10 @@ import (
 
 // followed is a sink that knows each line by its request id.
 type followed struct {
-	mu    sync.Mutex
-	seen  map[string]int
-	ids   map[string]schema.CallID
-	next  map[string]uint64
-	units int
+	mu   sync.Mutex
+	seen map[string]int
+	ids  map[string]schema.CallID
+	next map[string]uint64
 	// refuse, if set, is asked before each batch.
 	refuse func() error
 }
