@@ -26,6 +26,7 @@ const (
 	Grants     = "grants"
 	Ledger     = "ledger"
 	Ranges     = "ranges"
+	Swaps      = "swaps"
 	Version    = "schema_version"
 )
 

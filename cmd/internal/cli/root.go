@@ -94,7 +94,7 @@ func (a *app) root() *cobra.Command {
 	}
 	add("find", a.scanCommand(), a.runCommand(), a.collectCommand(), a.ingestCommand(), a.demoCommand(), a.doctorCommand())
 	add("ask", a.watchCommand(), a.findingsCommand(), a.explainCommand(), a.credentialsCommand(), a.callsCommand(), a.recommendCommand())
-	add("prepare", a.checkCommand(), a.configCommand(), a.grantsCommand(), a.schemaCommand())
+	add("prepare", a.checkCommand(), a.configCommand(), a.grantsCommand(), a.schemaCommand(), a.reenrichCommand())
 	root.AddCommand(a.versionCommand(), a.completionCommand(root))
 	return root
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/scopedrift/scopedrift/detector"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/direct"
+	"github.com/scopedrift/scopedrift/pipeline/reenrich"
 	"github.com/scopedrift/scopedrift/schema"
 )
 
@@ -121,7 +122,11 @@ func (j *judge) pass(ctx context.Context) error {
 	}
 	begun := time.Now()
 	var found output.Report
-	_, err := detector.New(detector.Config{Catalog: cat, Conn: j.store.conn}).Run(ctx, findingsOf{&found})
+	err := reenrich.Undisturbed(ctx, j.store.conn, func() error {
+		found.Findings = nil
+		_, err := detector.New(detector.Config{Catalog: cat, Conn: j.store.conn}).Run(ctx, findingsOf{&found})
+		return err
+	})
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/scopedrift/scopedrift/detector/rule"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/direct"
+	"github.com/scopedrift/scopedrift/pipeline/reenrich"
 	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/catalog"
 )
@@ -331,7 +332,12 @@ func (r *scanRun) detect(live context.Context, hurry bool) error {
 		Window:   schema.Window{From: r.settings.from.value, To: r.settings.to.value},
 		Progress: func(done, total int) { r.progress.count(done, total, "credentials") },
 	})
-	summary, err := d.Run(ctx, findingsOf{&found})
+	var summary detector.Summary
+	err := reenrich.Undisturbed(ctx, r.store.conn, func() (err error) {
+		found.Findings = nil
+		summary, err = d.Run(ctx, findingsOf{&found})
+		return err
+	})
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
