@@ -88,17 +88,32 @@ func Steps() ([]Step, error) {
 
 // temporary are the settings of tables that go away with the command that made
 // them. Merges would only cost: rollups are folded when they are read, and the
-// parts are few. Without merges there is no bound on parts to keep.
+// parts are few. Without merges there is no bound on parts to keep. A part is one
+// file, however large: a file for each column takes longer to make than to fill.
 const temporary = "SETTINGS max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1," +
-	" parts_to_delay_insert = 1000000, parts_to_throw_insert = 1000000"
+	" parts_to_delay_insert = 1000000, parts_to_throw_insert = 1000000, min_bytes_for_wide_part = 1000000000000"
 
 // Temporary returns the step for a store that goes away with the command that
 // made it: the same tables, columns, orders and views, laid out for being
 // written once. Nothing of it is ever dropped by day, so it has no partitions,
-// each of which would cut a block into parts of its own.
+// each of which would cut a block into parts of its own. Use by hour, which is
+// almost as large as the calls and read only of days that a bound divides, is no
+// table but what the calls give when it is asked for.
 func (s Step) Temporary() Step {
-	out := Step{Number: s.Number, Name: s.Name, Statements: make([]string, len(s.Statements))}
-	for i, statement := range s.Statements {
+	const (
+		hours    = "CREATE TABLE IF NOT EXISTS " + UseHour + " ("
+		hourFeed = "CREATE MATERIALIZED VIEW IF NOT EXISTS " + UseHour + FeedSuffix + " TO " + UseHour + " AS"
+		hourView = "CREATE VIEW IF NOT EXISTS " + UseHour + " AS"
+	)
+	out := Step{Number: s.Number, Name: s.Name}
+	for _, statement := range s.Statements {
+		if strings.HasPrefix(statement, hours) {
+			continue
+		}
+		if rest, ok := strings.CutPrefix(statement, hourFeed); ok {
+			out.Statements = append(out.Statements, hourView+rest)
+			continue
+		}
 		var kept []string
 		for line := range strings.Lines(statement) {
 			switch {
@@ -109,7 +124,7 @@ func (s Step) Temporary() Step {
 			}
 			kept = append(kept, line)
 		}
-		out.Statements[i] = strings.Join(kept, "")
+		out.Statements = append(out.Statements, strings.Join(kept, ""))
 	}
 	return out
 }
