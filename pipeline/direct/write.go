@@ -3,8 +3,10 @@ package direct
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/scopedrift/scopedrift/pipeline/block"
@@ -116,10 +118,36 @@ func (w *writer) write(ctx context.Context, b *pending) error {
 	return nil
 }
 
+// ledgerColumns are told to the driver, which would ask for them each time.
+var ledgerColumns = []clickhouse.ColumnNameAndType{
+	{Name: "run", Type: "String"},
+	{Name: "source_type", Type: "LowCardinality(String)"},
+	{Name: "source_name", Type: "String"},
+	{Name: "first_unit", Type: "UInt64"},
+	{Name: "next_unit", Type: "UInt64"},
+	{Name: "calls", Type: "UInt64"},
+	{Name: "repeated", Type: "UInt64"},
+	{Name: "skipped", Type: "Map(LowCardinality(String), UInt64)"},
+	{Name: "first_time", Type: "DateTime64(6, 'UTC')"},
+	{Name: "last_time", Type: "DateTime64(6, 'UTC')"},
+	{Name: "done", Type: "UInt8"},
+	{Name: "followed", Type: "UInt8"},
+	{Name: "state", Type: "Enum8('planned' = 1, 'confirmed' = 2, 'repaired' = 3)"},
+	{Name: "written", Type: "DateTime64(6, 'UTC')"},
+}
+
+var insertLedger = func() string {
+	names := make([]string, len(ledgerColumns))
+	for i, c := range ledgerColumns {
+		names[i] = c.Name
+	}
+	return "INSERT INTO " + table.Ledger + " (" + strings.Join(names, ", ") + ")"
+}()
+
 // ledger writes the block's ranges in the given state.
 func (w *writer) ledger(ctx context.Context, b *pending, state string) error {
-	batch, err := w.conn.PrepareBatch(ctx, "INSERT INTO "+table.Ledger+
-		" (run, source_type, source_name, first_unit, next_unit, calls, repeated, skipped, first_time, last_time, done, followed, state, written)")
+	ctx = clickhouse.Context(ctx, clickhouse.WithColumnNamesAndTypes(ledgerColumns))
+	batch, err := w.conn.PrepareBatch(ctx, insertLedger)
 	if err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
