@@ -402,7 +402,7 @@ func firstLine(s string) string {
 // strangers lists the SCOPEDRIFT_ variables that no setting reads, with what
 // was likely meant.
 func strangers(env *Env) []string {
-	known := []string{"SCOPEDRIFT_ENGINE", "SCOPEDRIFT_LIBCHDB", passwordVariable, kafkaPasswordVariable}
+	known := []string{"SCOPEDRIFT_ENGINE", "SCOPEDRIFT_LIBCHDB", passwordVariable, kafkaPasswordVariable, receiveTokenVariable}
 	for i := range register {
 		known = append(known, variableOf(register[i].name))
 	}
