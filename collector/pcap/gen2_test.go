@@ -132,10 +132,16 @@ func (t *talker2) ask(number int) []byte {
 		method = "POST"
 	}
 	fields := []string{":method", method, ":scheme", "http", ":authority", "api.example.com", ":path", path + "?page=1",
-		"user-agent", "made-up/" + strconv.Itoa(r.IntN(3)), "authorization", fmt.Sprintf("Bearer fake-%d", number%7), "x-nobody-reads", strconv.Itoa(r.IntN(1000))}
+		"user-agent", "made-up/" + strconv.Itoa(r.IntN(3)), "authorization", fmt.Sprintf("Bearer fake-%d", number%7)}
+	if !t.w.plain {
+		fields = append(fields, "x-nobody-reads", strconv.Itoa(r.IntN(1000)))
+	}
 	if grpc {
 		fields[7] = path
-		fields = append(fields, "content-type", "application/grpc", "te", "trailers")
+		fields = append(fields, "content-type", "application/grpc")
+		if !t.w.plain {
+			fields = append(fields, "te", "trailers")
+		}
 	}
 	a := &answer2{}
 	fact := truth{status: 200 + r.IntN(300), size: r.IntN(5000)}

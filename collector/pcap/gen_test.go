@@ -115,6 +115,8 @@ type wire struct {
 	frames         *[]frame
 	nanos          *int64
 	mss            int
+	// plain leaves out header names that HPACK does not know from the start.
+	plain bool
 
 	clientSeq, serverSeq uint32 // next to send
 	// clientHas and serverHas are what each has received of the other.

@@ -23,8 +23,6 @@ type head struct {
 	// statusKnown and unseen are of HTTP/2: that an answer's status was legible,
 	// and that fields were not, because their table slots were filled unseen.
 	statusKnown, unseen bool
-	// inferred says that a field came from a table whose size is not known.
-	inferred bool
 	// authority and scheme are those of HTTP/2.
 	authority, scheme []byte
 

@@ -9,7 +9,9 @@ import (
 // where nobody looked is unseen, not guessed: indexes count from the newest
 // entry, so those made since stay right however many were missed before.
 // Entries may be kept longer than the sender keeps them, which names nothing
-// wrongly: a sender does not refer to what it has dropped.
+// wrongly: a sender does not refer to what it has dropped. The same holds where
+// the table's size is not known: an entry that was too large for it emptied it,
+// so that nothing refers to its place, nor to any before.
 //
 // Of an entry only what somebody reads is kept: for all other fields its place
 // and size. So a table of 4 KiB costs a fraction of that, and a bomb of
@@ -43,9 +45,6 @@ type hpackTable struct {
 	max     int // that the sender keeps to
 	// lost says that entries were made before the first one here.
 	lost bool
-	// maxKnown says that max is known: the table was followed from its beginning,
-	// or a change was seen.
-	maxKnown bool
 	// kept is about how many bytes are held.
 	kept int
 }
@@ -67,6 +66,14 @@ var errHPACK = errors.New("a header block is not HPACK")
 func (t *hpackTable) forget(budget *int) {
 	*budget += t.kept
 	t.entries, t.size, t.kept, t.lost = nil, 0, 0, true
+}
+
+// forgetUnlessWhole empties the table. One that was followed from its beginning
+// stays whole.
+func (t *hpackTable) forgetUnlessWhole(budget *int) {
+	lost := t.lost
+	t.forget(budget)
+	t.lost = lost
 }
 
 // blockReader reads the fields of one header block into a head.
@@ -144,11 +151,7 @@ func (r *blockReader) lookup(index int) (e hpackEntry, seen bool, err error) {
 	}
 	n := len(r.table.entries) - (index - len(hpackStatic))
 	if n >= 0 {
-		e = r.table.entries[n]
-		if !r.table.maxKnown {
-			r.head.inferred = true
-		}
-		return e, true, nil
+		return r.table.entries[n], true, nil
 	}
 	if r.table.lost && index <= len(hpackStatic)+hpackLargest/hpackOverhead {
 		return hpackEntry{field: fieldUnseen, nameLen: unseenName}, false, nil
@@ -178,7 +181,7 @@ func (r *blockReader) resize(b []byte) ([]byte, error) {
 	if n > hpackLargest {
 		n, t.lost = hpackLargest, true
 	}
-	t.max, t.maxKnown = n, true
+	t.max = n
 	r.evict(0)
 	return b, nil
 }
@@ -241,19 +244,12 @@ func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
 func (r *blockReader) add(e hpackEntry, value []byte) {
 	t := r.table
 	size := hpackOverhead + len(value)
-	if e.nameLen == unseenName {
-		// Nobody saw how long its name is. If it may be too large for the table,
-		// it emptied that instead.
-		if size+256 > t.limit() {
-			t.forget(r.budget)
-			return
-		}
-	} else if size += int(e.nameLen); size > t.limit() {
-		if !t.maxKnown {
-			t.forget(r.budget)
-			return
-		}
-		r.evict(t.max + 1)
+	if e.nameLen != unseenName {
+		size += int(e.nameLen)
+	}
+	if size > t.max {
+		// What is larger than the table empties it instead.
+		t.forgetUnlessWhole(r.budget)
 		return
 	}
 	r.evict(size)
@@ -274,18 +270,10 @@ func (r *blockReader) add(e hpackEntry, value []byte) {
 	t.entries = append(t.entries, e)
 }
 
-// limit is the size up to which an entry surely fits.
-func (t *hpackTable) limit() int {
-	if t.maxKnown {
-		return t.max
-	}
-	return hpackDefaultMax
-}
-
 // begin makes the table of a direction that is read from its beginning, or from
-// its middle.
+// its middle, where its size is not known.
 func (t *hpackTable) begin(midstream bool) {
-	t.max, t.maxKnown, t.lost = hpackDefaultMax, !midstream, midstream
+	t.max, t.lost = hpackDefaultMax, midstream
 	if midstream {
 		t.max = hpackLargest
 	}

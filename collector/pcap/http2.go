@@ -226,7 +226,7 @@ func (h *http2) onRequest(r *frameReader, f frameHead, d *head, cut bool) {
 
 // note keeps what makes a call uncertain.
 func (h *http2) note(s *stream, r *frameReader, d *head) {
-	s.unseen = s.unseen || d.unseen || d.inferred
+	s.unseen = s.unseen || d.unseen
 	s.unproven = s.unproven || r.unproven
 	s.ambiguous = s.ambiguous || d.ambiguous
 }
@@ -305,7 +305,7 @@ func (h *http2) answered(s *stream, r *frameReader, d *head, cut bool) {
 func (h *http2) note2(s *stream, r *frameReader, d *head) {
 	s.unproven = s.unproven || r.unproven
 	s.ambiguous = s.ambiguous || d.ambiguous
-	if !d.statusKnown || d.inferred {
+	if !d.statusKnown {
 		s.unseen = true
 	}
 }

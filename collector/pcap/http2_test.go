@@ -326,3 +326,31 @@ func FuzzHTTP2(f *testing.F) {
 		}
 	})
 }
+
+// TestHTTP2JoinedLateBecomesCertain states that a long connection is not doubted
+// for ever: once much has fitted, what is legible counts. (A header name of the
+// client's own stays unseen: each new value refers to the last one's name.)
+func TestHTTP2JoinedLateBecomesCertain(t *testing.T) {
+	for _, private := range []bool{false, true} {
+		rng := rand.New(rand.NewPCG(3, 3))
+		known := map[string]truth{}
+		frames := conversation(rng, 1, func(w *wire, name string) {
+			w.plain = true
+			w.talk2(2000, 8, private, name, known)
+		})
+		whole, _ := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, frames)))
+		is := map[string]*schema.Call{}
+		for i := range whole.calls {
+			is[whole.calls[i].Path] = &whole.calls[i]
+		}
+		sink, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, attachedLate(rng, frames))))
+		var c cell
+		c.count(t, sink.calls, known, is)
+		t.Logf("found %d, certain %d of %d", c.found, c.certain, c.known)
+		// A client that keeps paths and credentials out of its table never renews
+		// the slots of the rest.
+		if c.wrong > 0 || c.certain < 300 && !private {
+			t.Errorf("%d certain, %d wrong; %+v", c.certain, c.wrong, stats)
+		}
+	}
+}

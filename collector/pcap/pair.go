@@ -121,6 +121,7 @@ func (h *http1) onRequest(r *messageReader, seq uint32, truncated bool) {
 	h.answersSince, h.lastEndKnown = 0, false
 	h.requests++
 	h.out.request(h.conn.origin(h.client), h.requests, x, h.head, truncated)
+	h.out.grpcRequest(x, h.head)
 	h.last = x
 	h.pending = append(h.pending, x)
 	for n := len(h.pending); n > h.out.limits.Pending || n > 1 && h.out.live > h.out.limits.PendingTotal; n-- {

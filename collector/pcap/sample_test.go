@@ -86,6 +86,14 @@ func TestBodiesNameOperations(t *testing.T) {
 	}
 }
 
+func TestGRPCWebIsNamed(t *testing.T) {
+	s := asked("/pkg.v1.Orders/Refund", "application/grpc-web+proto", "\x00\x00\x00\x00\x00", "application/grpc-web+proto", "\x80\x00\x00\x00\x10grpc-status: 0\r\n")
+	sink, _ := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, s.frames(1448))))
+	if got := outcomes(sink.calls); got != "POST a/pkg.v1.Orders/Refund 200 5/21 complete allowed </pkg.v1.Orders/Refund>" {
+		t.Error(got)
+	}
+}
+
 func TestBodiesInGzip(t *testing.T) {
 	body, answer := zip(`{"query":"query A { a }"}`), zip(`{"data":{"a":1}}`)
 	s := script{
