@@ -52,6 +52,9 @@ const (
 	reasonFragment  = "ip_fragment"
 	reasonFragment6 = "ipv6_fragment"
 	reasonLink      = "link_type_unknown"
+	// reasonQUIC is the beginning of a connection of HTTP/3, or of what else speaks
+	// QUIC: encrypted, and what follows cannot be told from other datagrams.
+	reasonQUIC = "quic"
 	reasonEncrypted = "wireless_encrypted"
 	reasonMalformed = "malformed_packet"
 	reasonPanic     = "decoder_panic"
@@ -283,11 +286,25 @@ func (d *decoder) notTCP(last gopacket.LayerType) string {
 		}
 	case layers.LayerTypeEthernet, layers.LayerTypeDot1Q, layers.LayerTypeGRE, layers.LayerTypeMPLS:
 		return reasonNotIP
+	case layers.LayerTypeUDP:
+		if isQUIC(d.udp.Payload) {
+			return reasonQUIC
+		}
 	}
 	if d.fragment6() != nil {
 		return reasonFragment6
 	}
 	return reasonNotTCP
+}
+
+// isQUIC reports whether a datagram is a long-header packet of QUIC version 1 or 2
+// (RFC 9000 §17.2, RFC 9369), with which every connection begins.
+func isQUIC(b []byte) bool {
+	if len(b) < 7 || b[0]&0xc0 != 0xc0 || b[5] > 20 {
+		return false
+	}
+	version := binary.BigEndian.Uint32(b[1:])
+	return version == 1 || version == 0x6b3343cf
 }
 
 func mapped(ip []byte) (e endpoint) {

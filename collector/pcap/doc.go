@@ -32,7 +32,8 @@
 // the server's address and port. gRPC, GraphQL, JSON-RPC and MCP name their
 // operations themselves.
 //
-// It cannot see what is encrypted (TLS is counted by server name) and what
+// It cannot see what is encrypted (TLS is counted by server name, QUIC by its
+// first packets) and what
 // follows an upgrade to anything but HTTP/2 (counted). It does not read bodies
 // in codings other than gzip, gRPC-Web as text, several JSON-RPC calls in one
 // body, and what a server pushes. Bytes that look like a request where the

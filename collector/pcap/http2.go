@@ -134,6 +134,26 @@ func (h *http2) open(s *stream) {
 	}
 }
 
+// maxOrphans bounds the streams of a connection that are kept only to know that
+// their answer went out.
+const maxOrphans = 16
+
+// openOrphan remembers an answer that went out alone.
+func (h *http2) openOrphan(id uint32) {
+	n, oldest := 0, (*stream)(nil)
+	for _, s := range h.streams {
+		if s.x == nil {
+			if n++; oldest == nil {
+				oldest = s
+			}
+		}
+	}
+	if n >= maxOrphans {
+		h.remove(oldest)
+	}
+	h.open(&stream{id: id, orphaned: true})
+}
+
 // whole reports whether everything of this connection was seen.
 func (h *http2) whole() bool { return !h.joined && !h.gaps }
 
@@ -248,7 +268,7 @@ func (h *http2) onAnswer(r *frameReader, f frameHead, d *head, cut bool) {
 			h.out.orphan(h.conn.origin(h.client), uint64(f.stream), d, r.blockNanos)
 		}
 		if s == nil && !ends {
-			h.open(&stream{id: f.stream, orphaned: true})
+			h.openOrphan(f.stream)
 		}
 	case s.orphaned:
 	case !s.x.answered && (d.statusKnown || !d.trailers()):

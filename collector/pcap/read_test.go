@@ -322,3 +322,16 @@ func TestDamagedFiles(t *testing.T) {
 		t.Errorf("%+v", stats)
 	}
 }
+
+func TestQUICIsCounted(t *testing.T) {
+	eth := func(ip []byte) []byte { return append(append(make([]byte, 12), 8, 0), ip...) }
+	frames := []frame{
+		{1, eth(udp(443, append([]byte{0xc3, 0, 0, 0, 1, 8}, make([]byte, 1200)...)))},
+		{2, eth(udp(443, append([]byte{0x43, 0, 0, 0, 1, 8}, make([]byte, 1200)...)))},
+		{3, eth(udp(53, []byte{0xc0, 0xde, 1, 0, 0, 1, 0, 0, 0, 0}))},
+	}
+	_, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, frames)))
+	if stats.Skipped[reasonQUIC] != 1 || stats.Skipped[reasonNotTCP] != 2 {
+		t.Errorf("skipped %v, want one quic and two not_tcp", stats.Skipped)
+	}
+}
