@@ -54,7 +54,7 @@ const (
 	reasonLink      = "link_type_unknown"
 	// reasonQUIC is the beginning of a connection of HTTP/3, or of what else speaks
 	// QUIC: encrypted, and what follows cannot be told from other datagrams.
-	reasonQUIC = "quic"
+	reasonQUIC      = "quic"
 	reasonEncrypted = "wireless_encrypted"
 	reasonMalformed = "malformed_packet"
 	reasonPanic     = "decoder_panic"
