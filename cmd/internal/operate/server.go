@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -50,6 +51,7 @@ type Server struct {
 	mu     sync.Mutex
 	checks []check
 	ending bool
+	names  map[string]bool
 }
 
 type check struct {
@@ -63,7 +65,7 @@ type check struct {
 // label part.
 func New(cfg Config) *Server {
 	registry := prometheus.NewRegistry()
-	s := &Server{cfg: cfg, registry: registry, add: prometheus.WrapRegistererWith(prometheus.Labels{"part": cfg.Part}, registry)}
+	s := &Server{cfg: cfg, registry: registry, names: map[string]bool{}, add: prometheus.WrapRegistererWith(prometheus.Labels{"part": cfg.Part}, registry)}
 	s.add.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.Gauge("scopedrift_build_info", "Always 1; the label says which version runs.", func() float64 { return 1 }, "version", cfg.Version)
 	s.Gauge("scopedrift_ready", "1 if the part is ready to work, as /readyz says.", func() float64 {
@@ -79,13 +81,13 @@ func New(cfg Config) *Server {
 // any goroutine. Pairs are names and values of labels that never change. A name
 // that is given twice with the same labels is a programming error and panics.
 func (s *Server) Counter(name, help string, read func() uint64, pairs ...string) {
-	s.add.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels(pairs)},
+	s.add.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: s.named(name), Help: help, ConstLabels: labels(pairs)},
 		func() float64 { return float64(read()) }))
 }
 
 // Gauge adds a metric that rises and falls, as Counter does.
 func (s *Server) Gauge(name, help string, read func() float64, pairs ...string) {
-	s.add.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels(pairs)}, read))
+	s.add.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: s.named(name), Help: help, ConstLabels: labels(pairs)}, read))
 }
 
 // Counters adds a metric with one value for each value of a label, such as a
@@ -93,7 +95,7 @@ func (s *Server) Gauge(name, help string, read func() float64, pairs ...string) 
 // and never an observed string.
 func (s *Server) Counters(name, help, label string, read func() map[string]uint64, pairs ...string) {
 	s.add.MustRegister(&family{
-		desc: prometheus.NewDesc(name, help, []string{label}, labels(pairs)), kind: prometheus.CounterValue,
+		desc: prometheus.NewDesc(s.named(name), help, []string{label}, labels(pairs)), kind: prometheus.CounterValue,
 		read: func(put func(string, float64)) {
 			for key, n := range read() {
 				put(key, float64(n))
@@ -105,7 +107,7 @@ func (s *Server) Counters(name, help, label string, read func() map[string]uint6
 // Gauges is Counters for values that rise and fall.
 func (s *Server) Gauges(name, help, label string, read func() map[string]float64, pairs ...string) {
 	s.add.MustRegister(&family{
-		desc: prometheus.NewDesc(name, help, []string{label}, labels(pairs)), kind: prometheus.GaugeValue,
+		desc: prometheus.NewDesc(s.named(name), help, []string{label}, labels(pairs)), kind: prometheus.GaugeValue,
 		read: func(put func(string, float64)) {
 			for key, n := range read() {
 				put(key, n)
@@ -117,7 +119,7 @@ func (s *Server) Gauges(name, help, label string, read func() map[string]float64
 // Durations adds a histogram of seconds and returns the function that feeds it;
 // its buckets reach from a millisecond to five minutes.
 func (s *Server) Durations(name, help string, pairs ...string) (observe func(time.Duration)) {
-	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, ConstLabels: labels(pairs),
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: s.named(name), Help: help, ConstLabels: labels(pairs),
 		Buckets: []float64{.001, .005, .01, .05, .1, .25, .5, 1, 2, 5, 10, 30, 60, 300}})
 	s.add.MustRegister(h)
 	return func(d time.Duration) { h.Observe(d.Seconds()) }
@@ -271,17 +273,19 @@ func (s *Server) handler() http.Handler {
 	return mux
 }
 
-// Names returns the names of all metrics that can be scraped now, sorted, but
-// for those of the Go runtime and the process.
-func (s *Server) Names() ([]string, error) {
-	found, err := s.registry.Gather()
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, f := range found {
-		names = append(names, f.GetName())
-	}
-	slices.Sort(names)
-	return names, nil
+// Names returns the names of the metrics, sorted, but for those of the Go runtime
+// and the process.
+func (s *Server) Names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.names))
+}
+
+// named remembers the name of a metric. The same name may be given several times,
+// with other labels.
+func (s *Server) named(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names[name] = true
+	return name
 }
