@@ -304,3 +304,89 @@ func spareAddress(t *testing.T) string {
 	defer l.Close()
 	return l.Addr().String()
 }
+
+// TestReceiveWhileTheBrokerIsAway: who pushes is told to wait, pushes again, and
+// nothing that was acknowledged is missing; with a spool nobody waits.
+func TestReceiveWhileTheBrokerIsAway(t *testing.T) {
+	broker := kafkatest.Start(t, kafkatest.Options{})
+	state := t.TempDir()
+	const token = "not-a-real-token-for-pushing-0001"
+	environment := append(os.Environ(), "HOME="+state, "SCOPEDRIFT_KAFKA="+broker.Brokers()[0], "SCOPEDRIFT_RECEIVE_TOKEN="+token)
+	topics := exec.Command(program, "schema", "topics", "--partitions", "2")
+	topics.Env = environment
+	if out, err := topics.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var talk, spooledTalk bytes.Buffer
+	direct, spooled := spareAddress(t), spareAddress(t)
+	one := startCollector(t, environment, &talk, "receive", "--listen", direct, "--metrics-listen", "off")
+	other := startCollector(t, environment, &spooledTalk, "receive", "--listen", spooled, "--metrics-listen", "off", "--spool", filepath.Join(state, "spool"))
+	next := 0
+	push := func(address string, from, n int) int {
+		t.Helper()
+		var body strings.Builder
+		for i := from; i < from+n; i++ {
+			body.WriteString(collectedLine(i))
+		}
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			req, err := http.NewRequest(http.MethodPost, "http://"+address+"/v1/push", strings.NewReader(body.String()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+token)
+			res, err := http.DefaultClient.Do(req)
+			if err == nil {
+				_ = res.Body.Close()
+				return res.StatusCode
+			}
+			if time.Now().After(end) {
+				t.Fatal(err)
+			}
+		}
+	}
+	expect := func(address string, status int) {
+		t.Helper()
+		if got := push(address, next, 100); got != status {
+			t.Errorf("status %d, want %d", got, status)
+		}
+		if status == http.StatusOK {
+			next += 100
+		}
+	}
+	expect(direct, http.StatusOK)
+	expect(spooled, http.StatusOK)
+	broker.Kill()
+	expect(direct, http.StatusTooManyRequests)
+	for range 5 {
+		expect(spooled, http.StatusOK)
+	}
+	noSecretsBelow(t, state)
+	broker.Restart(t)
+	for end := time.Now().Add(60 * time.Second); push(direct, next, 100) != http.StatusOK; time.Sleep(time.Second) {
+		if time.Now().After(end) {
+			t.Fatal("the broker is back, and bodies are still refused")
+		}
+	}
+	next += 100
+	var got *onTopic
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+		if got = readTopic(t, broker.Brokers(), "scopedrift.calls.v1"); len(got.ids) >= next {
+			break
+		}
+	}
+	if len(got.ids) != next {
+		t.Errorf("%d of %d lines are on the topic", len(got.ids), next)
+	}
+	for _, p := range []*collectorProcess{one, other} {
+		began := time.Now()
+		_ = p.Process.Signal(syscall.SIGTERM)
+		if err := <-p.done; err != nil || time.Since(began) > 15*time.Second {
+			t.Errorf("told to end, it took %v and returned %v", time.Since(began), err)
+		}
+	}
+	noSecrets(t, "the topic", got.raw)
+	noSecrets(t, "the logs", append(talk.Bytes(), spooledTalk.Bytes()...))
+	if bytes.Contains(append(talk.Bytes(), spooledTalk.Bytes()...), []byte(token)) {
+		t.Error("a log holds the token of those who push")
+	}
+}
