@@ -31,8 +31,14 @@ type hpackEntry struct {
 
 const unseenName = 1<<16 - 1
 
-// bytes returns the entry's value, which must not be changed.
-func (e *hpackEntry) bytes() []byte { return unsafe.Slice(unsafe.StringData(e.value), len(e.value)) }
+// bytes returns the entry's value, which must not be changed. It is never nil: an
+// empty value was said, too.
+func (e *hpackEntry) bytes() []byte {
+	if e.value == "" {
+		return []byte{}
+	}
+	return unsafe.Slice(unsafe.StringData(e.value), len(e.value))
+}
 
 // cost is about what the entry takes of memory.
 func (e *hpackEntry) cost() int { return int(unsafe.Sizeof(*e)) + len(e.value) }

@@ -354,3 +354,27 @@ func TestHTTP2JoinedLateBecomesCertain(t *testing.T) {
 		}
 	}
 }
+
+// TestHTTP2JoinedLateReadsOn joins between frames that are rarer: extensions, and
+// DATA longer than usual.
+func TestHTTP2JoinedLateReadsOn(t *testing.T) {
+	q, a := newSide2(), newSide2()
+	q.head(1, true, get("/1")...)
+	a.head(1, true, ":status", "200")
+	s := script{hello2 + q.turn(), a.turn()}
+	for i := range 5 {
+		id := uint32(2*i + 3)
+		q.frame(0x10, 0, 0, []byte("\x00\x00\x00\x03u=1")).head(id, true, get(fmt.Sprintf("/%d", id))...)
+		a.head(id, false, ":status", "200").frame(frameData, 0, id, make([]byte, 100_000)).frame(0x0c, 0, 0, []byte("\x00\x01a")).frame(frameData, flagEndStream, id, make([]byte, 30_000))
+		s = append(s, q.turn(), a.turn())
+	}
+	sink, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, s.frames(1448)[5:])))
+	if len(sink.calls) != 5 || stats.Resyncs > 0 || stats.Orphans > 0 {
+		t.Errorf("got\n%s\n%+v", outcomes(sink.calls), stats)
+	}
+	for i := range sink.calls {
+		if c := &sink.calls[i]; c.Status != 200 || c.ResponseBytes != 130_000 {
+			t.Errorf("got %s", line(c))
+		}
+	}
+}

@@ -20,12 +20,23 @@ var frameFlags = [10]uint8{
 // usualFrame is the longest frame that is believed while the border is unproven.
 const usualFrame = 16 << 10
 
+// largeFrame is the longest DATA frame that is believed then, of a stream that is
+// known.
+const largeFrame = 1 << 20
+
 // frameFit reports whether b, at least a frame head, may be one.
 func frameFit(b []byte) bool {
-	if b[3] > frameContinuation || b[0] != 0 || b[5] >= 0x80 {
+	if b[0] != 0 || b[5] >= 0x80 {
 		return false
 	}
 	f := parseFrameHead(b)
+	switch f.kind {
+	case 0x0a, 0x0c, 0x10: // ALTSVC, ORIGIN, PRIORITY_UPDATE
+		return f.flags == 0 && f.length < 2048 && (f.stream == 0 || f.kind == 0x0a)
+	}
+	if f.kind > frameContinuation {
+		return false
+	}
 	if f.length > usualFrame || f.flags&^frameFlags[f.kind] != 0 {
 		return false
 	}
@@ -50,16 +61,22 @@ func frameFit(b []byte) bool {
 	return false
 }
 
+// largeData reports whether f, whose head is b, may be a DATA frame longer than
+// usual.
+func (f *frameHead) largeData(b []byte) bool {
+	return f.kind == frameData && f.length <= largeFrame && f.flags&^frameFlags[frameData] == 0 && f.stream != 0 && b[5] < 0x80
+}
+
 // farStream is how far ahead of the last stream another may lie: streams are
 // opened one by one.
 const farStream = 2 << 10
 
 // plausible is frameFit with what is known of this connection.
 func (h *http2) plausible(r *frameReader, b []byte) bool {
-	if !frameFit(b) {
+	f := parseFrameHead(b)
+	if !frameFit(b) && !(f.largeData(b) && h.find(f.stream) != nil) {
 		return false
 	}
-	f := parseFrameHead(b)
 	if r.blockFrame.stream != 0 {
 		return f.kind == frameContinuation && f.stream == r.blockFrame.stream
 	}
@@ -184,7 +201,7 @@ func (h *http2) search(r *frameReader, c chunk) int {
 	fit := func(b []byte) bool { return h.plausible(r, b) }
 	for at := 0; at+frameHeadSize <= len(c.data); at++ {
 		b := c.data[at:]
-		if b[0] != 0 || b[3] > frameContinuation || !h.plausible(r, b) {
+		if b[0] != 0 || !h.plausible(r, b) {
 			continue
 		}
 		l, ok := chain(b, fit)
@@ -213,10 +230,17 @@ func (h *http2) search(r *frameReader, c chunk) int {
 // and whether a client sent it: a row of frames with a header block that begins
 // as a request or an answer does.
 func attachFit(b []byte) (fromClient, ok bool) {
-	if len(b) < frameHeadSize+1 || b[0] != 0 || b[3] > frameContinuation {
+	if len(b) < frameHeadSize+1 || b[0] != 0 {
 		return false, false
 	}
-	l, ok := chain(b, frameFit)
+	begun := uint32(0) // the stream whose head came last
+	l, ok := chain(b, func(b []byte) bool {
+		f := parseFrameHead(b)
+		if f.kind == frameHeaders {
+			begun = f.stream
+		}
+		return frameFit(b) || f.stream == begun && f.largeData(b)
+	})
 	if !ok || l.blocks == 0 || l.toServer == l.toClient {
 		return false, false
 	}
