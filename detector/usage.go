@@ -153,7 +153,7 @@ func (s *store) Losses(ctx context.Context) ([]rule.Loss, error) {
 	if err := s.query(ctx, "read what could not be read", statement, read); err != nil {
 		return nil, err
 	}
-	const ranges = "(SELECT DISTINCT topic, partition, first_offset, next_offset, plan, calls, lost, missing, dead, lost_from, lost_to FROM " + table.Ranges + " WHERE state = 'confirmed')"
+	const ranges = table.Ranges + " FINAL WHERE state = 'confirmed'"
 	statement = "SELECT 'kafka', reason, sum(units), any(total), d1, d2 FROM (SELECT arrayJoin(arrayConcat([('" + schema.Lost + "retention', lost), ('" + schema.Lost +
 		"missing', missing)], CAST(dead, 'Array(Tuple(String, UInt64))'))) AS pair, pair.1 AS reason, pair.2 AS units, " + days("lost_from", "lost_to") +
 		", (SELECT sum(calls) FROM " + ranges + ") AS total FROM " + ranges + ") WHERE units > 0 GROUP BY reason, d1, d2 ORDER BY reason, d1, d2"

@@ -41,7 +41,7 @@ const ingestGroup = "scopedrift-ingest"
 const ingestMemory = 224 << 20
 
 func (a *app) ingestCommand() *cobra.Command {
-	group, age, rows := ingestGroup, 2*time.Second, 1<<16
+	group, age, rows, session := ingestGroup, 2*time.Second, 1<<16, 45*time.Second
 	c := &cobra.Command{
 		Use: "ingest", Short: "store the calls that collectors write to Kafka", Long: ingestLong, Args: cobra.NoArgs,
 		Example: "  scopedrift ingest --kafka kafka-1:9092,kafka-2:9092 --clickhouse clickhouse://db.example.com:9000/scopedrift --catalog catalogue/\n" +
@@ -51,6 +51,7 @@ func (a *app) ingestCommand() *cobra.Command {
 	flags.StringVar(&group, "group", group, "group of ingesters that share the work")
 	flags.DurationVar(&age, "batch-age", age, "how long a call waits for others, so that they are stored together")
 	flags.IntVar(&rows, "batch-rows", rows, "the most calls that are stored together")
+	flags.DurationVar(&session, "group-session", session, "how long the group waits for an ingester that gives no sign of life")
 	a.settings.bind(flags, append([]string{"catalog", "key", "metrics-listen"}, storeFlags...)...)
 	a.settings.bind(flags, kafkaFlags...)
 	c.RunE = a.action(func(ctx context.Context, _ []string) error {
@@ -59,16 +60,18 @@ func (a *app) ingestCommand() *cobra.Command {
 			return usage("--group is empty", "leave it out: "+ingestGroup+" is usual")
 		case age < 50*time.Millisecond || age > time.Minute:
 			return usage(fmt.Sprintf("--batch-age %v is not between 50ms and 1m", age), "2s is usual")
+		case session < time.Second || session > 5*time.Minute:
+			return usage(fmt.Sprintf("--group-session %v is not between 1s and 5m", session), "45s is usual")
 		case rows < 1 || rows > 1<<20:
 			return usage(fmt.Sprintf("--batch-rows %d is not between 1 and %d", rows, 1<<20), "65536 is usual")
 		}
-		return a.ingest(ctx, group, pipeline.Config{MaxAge: age, BlockRows: rows})
+		return a.ingest(ctx, kafka.GroupConfig{Group: group, Session: session}, pipeline.Config{MaxAge: age, BlockRows: rows})
 	})
 	return c
 }
 
 // ingest stores what Kafka holds until ctx ends.
-func (a *app) ingest(ctx context.Context, group string, cfg pipeline.Config) (err error) {
+func (a *app) ingest(ctx context.Context, group kafka.GroupConfig, cfg pipeline.Config) (err error) {
 	if a.settings.data == "" && a.settings.clickhouse.value == "" {
 		return usage("ingest needs a place to store calls", "pass --clickhouse URL, or --data DIR with a new directory")
 	}
@@ -104,7 +107,8 @@ func (a *app) ingest(ctx context.Context, group string, cfg pipeline.Config) (er
 	if err != nil {
 		return misused(err)
 	}
-	members, err := kafka.NewGroup(kafka.GroupConfig{Config: brokers, Group: group, Topic: names.Calls, Report: report})
+	group.Config, group.Topic, group.Report = brokers, names.Calls, report
+	members, err := kafka.NewGroup(group)
 	if err != nil {
 		return misused(err)
 	}
@@ -114,7 +118,7 @@ func (a *app) ingest(ctx context.Context, group string, cfg pipeline.Config) (er
 	cfg.Stored = observed(st.server.Durations("scopedrift_store_seconds", "How long a batch took to be stored."))
 	in := pipeline.New(cfg)
 	observeIngester(st.server, in, members, letters)
-	st.log.Info().Str("topic", names.Calls).Str("group", group).Msg("reading")
+	st.log.Info().Str("topic", names.Calls).Str("group", group.Group).Msg("reading")
 	if err := a.ingestUntil(ctx, live, in, members, letters); err != nil {
 		return s.why(live, err)
 	}
@@ -124,17 +128,16 @@ func (a *app) ingest(ctx context.Context, group string, cfg pipeline.Config) (er
 // ingestUntil reads until ctx ends or the engine dies. What puts messages aside
 // lives longer than what reads them.
 func (a *app) ingestUntil(ctx, live context.Context, in *pipeline.Ingester, members *kafka.Group, letters *kafka.DeadLetters) error {
-	reading, stop := context.WithCancelCause(live)
-	defer stop(nil)
-	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
+	reading, stop := context.WithCancel(live)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
 	aside, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	put := make(chan error, 1)
 	go func() {
+		// Where dead letters can never be kept nothing may be read on.
 		err := letters.Run(aside)
-		if err != nil {
-			stop(err)
-		}
+		stop()
 		put <- err
 	}()
 	err := members.Run(reading, func(ctx context.Context, lane *kafka.Lane) error {
