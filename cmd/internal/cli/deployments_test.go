@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -25,8 +26,10 @@ import (
 	"github.com/scopedrift/scopedrift/pipeline"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/direct"
+	"github.com/scopedrift/scopedrift/pipeline/engine"
 	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
 	"github.com/scopedrift/scopedrift/pipeline/kafka"
+	"github.com/scopedrift/scopedrift/pipeline/kafka/kafkatest"
 )
 
 var deployments = filepath.Join("..", "..", "..", "deployments")
@@ -142,6 +145,111 @@ func checkCatalogue(t *testing.T, path string) string {
 	}
 	return ""
 }
+
+// TestComposeRuns starts the commands of the stack, with their own flags, against
+// a real broker and a real engine: a log that is written reaches the store, and
+// what is found there is what a scan finds. What the parts then serve is all that
+// the dashboard asks for.
+func TestComposeRuns(t *testing.T) {
+	environment := needEngine(t)
+	broker := kafkatest.Start(t, kafkatest.Options{})
+	server := enginetest.Start(t, engine.Config{Listen: "127.0.0.1:0"})
+	dir := t.TempDir()
+	if err := fixture(dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"logs", "state"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	password := filepath.Join(dir, "password")
+	if err := os.WriteFile(password, []byte("not asked for\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + server.Address() + "/default"
+	there := strings.NewReplacer("kafka:9092", broker.Brokers()[0], "clickhouse://scopedrift@clickhouse:9000/scopedrift", url,
+		"/run/secrets/clickhouse_password", password, "/var/lib/scopedrift", filepath.Join(dir, "state"), "/catalogue", filepath.Join(dir, "catalogue"))
+	project := stack(t)
+	command := func(service string) (args []string) {
+		for _, word := range project.Services[service].Command {
+			if word == "/logs" {
+				word = filepath.Join(dir, "logs")
+			}
+			args = append(args, there.Replace(word))
+		}
+		if at := slices.Index(args, "--metrics-listen"); at >= 0 {
+			args = slices.Delete(args, at, at+2) // startDaemon has its own
+		}
+		// The server has one user, without a password.
+		if at := slices.Index(args, "--clickhouse-password-file"); at >= 0 {
+			args = slices.Delete(args, at, at+2)
+		}
+		return args
+	}
+	// The fixture's calls are older than what the stack keeps.
+	keep := []string{"schema", "migrate", "--clickhouse", url, "--retain-calls", "all", "--retain-hours", "all", "--retain-days", "all"}
+	for _, args := range [][]string{command("topics"), command("tables"), keep} {
+		run := exec.Command(program, args...)
+		run.Env = environment
+		if out, err := run.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", args, err, out)
+		}
+	}
+	parts := map[string]*daemon{}
+	for _, service := range project.ServiceNames() {
+		if s := project.Services[service]; s.Image == "scopedrift:local" && s.Restart == "unless-stopped" {
+			parts[service] = startDaemon(t, environment, command(service)...)
+		}
+	}
+	appendTo(t, filepath.Join(dir, "logs", "edge.log"), []byte(edgeLog()))
+	ingest := parts["ingest"]
+	ingest.until(t, "all calls are stored", func() bool { return ingest.metric("scopedrift_calls_stored_total") == 241 })
+	for name, part := range parts {
+		if code, text := part.get("/readyz"); code != 200 {
+			t.Errorf("%s is not ready: %s", name, text)
+		}
+	}
+	served := ""
+	for _, part := range parts {
+		_, text := part.get("/metrics")
+		served += text
+	}
+	for _, name := range metricName.FindAllString(string(readDeployment(t, "grafana", "scopedrift.json")), -1) {
+		if !strings.Contains(served, "# TYPE "+strings.TrimSuffix(name, "_bucket")+" ") && !slices.Contains(quietMetrics, name) {
+			t.Errorf("the dashboard asks for %s, which no part of the stack serves", name)
+		}
+	}
+	for _, part := range parts {
+		part.terminate(t)
+		jsonOnly(t, part.stderr.String())
+	}
+	list := func(args ...string) string {
+		t.Helper()
+		run := exec.Command(program, args...)
+		run.Env = environment
+		out, err := run.Output()
+		if err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+		return sortedFindings(t, out)
+	}
+	want := list("scan", "--catalog", filepath.Join(dir, "catalogue"), "--key", filepath.Join(dir, "state", "key"), "-o", "jsonl", filepath.Join(dir, "edge.log"))
+	nothing := filepath.Join(dir, "empty.log")
+	if err := os.WriteFile(nothing, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := list("scan", "--catalog", filepath.Join(dir, "catalogue"), "--key", filepath.Join(dir, "state", "key"), "--clickhouse", url, "-o", "jsonl", nothing)
+	if got != want {
+		t.Errorf("what came by Kafka is judged otherwise:\n%s", firstDifference(want, got))
+	}
+	if strings.Count(want, "\n") < 2 {
+		t.Errorf("only these findings: %s", want)
+	}
+}
+
+// quietMetrics appear once there is something to count, or in another part.
+var quietMetrics = []string{"scopedrift_ingest_dead_total", "scopedrift_ingest_lag", "scopedrift_units_skipped_total"}
 
 // dashboard is what is looked at of Grafana's.
 type dashboard struct {
