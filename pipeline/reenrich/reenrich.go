@@ -216,6 +216,9 @@ func (j *Job) month(ctx context.Context, days []time.Time, broken []swap) error 
 	if err := j.verify(ctx, swapped); err != nil {
 		return err
 	}
+	if err := j.tell(ctx); err != nil {
+		return err
+	}
 	j.stats.Swapped += len(swapped)
 	j.stats.Calls += calls
 	j.stats.Changed += changed

@@ -182,6 +182,14 @@ func TestAsIfItHadComeSo(t *testing.T) {
 	calls := some(4000)
 	a, b := load(t, before), load(t, after)
 	conn := store(t, a, calls)
+	for _, statement := range []string{
+		"CREATE TABLE told (credential FixedString(16)) ENGINE = MergeTree ORDER BY credential",
+		"CREATE MATERIALIZED VIEW told_feed TO told AS SELECT credential FROM calls GROUP BY credential",
+	} {
+		if err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
 	original := contents(t, conn)
 	want := contents(t, store(t, b, calls))
 	stats := reenrich(t, conn, b, "one", 0, 10)
@@ -190,6 +198,10 @@ func TestAsIfItHadComeSo(t *testing.T) {
 	}
 	if stats.Days != 6 || stats.Swapped != 6 || stats.Calls != 4000 || stats.Changed == 0 || stats.Changed == stats.Calls || stats.Healed != 0 {
 		t.Errorf("counted %+v", stats)
+	}
+	var told uint64
+	if err := conn.QueryRow(t.Context(), "SELECT uniqExact(credential) FROM told").Scan(&told); err != nil || told != 3 {
+		t.Errorf("%d credentials are to be judged anew, want 3: %v", told, err)
 	}
 	if again := reenrich(t, conn, b, "two", 0, 10); again.Swapped != 0 || again.Changed != 0 || again.Days != 6 {
 		t.Errorf("a second run counts %+v", again)
@@ -283,7 +295,7 @@ func TestBrokenOffIsHealed(t *testing.T) {
 	a, b := load(t, before), load(t, after)
 	want := contents(t, store(t, b, calls))
 	conn := store(t, a, calls)
-	for n := range 7 {
+	for _, n := range []int{0, 2, 5} {
 		reenrich(t, conn, a, fmt.Sprint("back", n), 0, 10)
 		f := &failing{Conn: conn}
 		f.left.Store(int64(n))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -170,6 +171,18 @@ func (j *Job) fold(ctx context.Context, days []time.Time) error {
 	}
 	// Lifetime use comes last: it is folded from the days.
 	return j.exec(ctx, "fold "+month+" anew", append(statements, lifetime(month))...)
+}
+
+// tell lets the other views see the swapped calls, as if they had come in: they
+// keep what does not depend on names, or tell what is to be judged anew.
+func (j *Job) tell(ctx context.Context) error {
+	var statements []string
+	for _, f := range j.feeds {
+		if !slices.Contains(swappable, f.target) && f.target != table.Principals && f.target != table.Presented {
+			statements = append(statements, "INSERT INTO "+f.target+" "+fromCalls.ReplaceAllString(f.query, "FROM "+table.Calls+staged))
+		}
+	}
+	return j.exec(ctx, "tell of the swapped calls", statements...)
 }
 
 // lifetime folds use by day, of the month as it will be, to lifetime use. What a
