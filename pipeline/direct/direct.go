@@ -38,7 +38,8 @@ type Config struct {
 	Local   bool
 	Catalog *catalog.Catalog
 	// Current, if it is set, is asked for the catalogue before each batch, so
-	// that one can take another's place. Catalog is then not used.
+	// that one can take another's place. Catalog is then not used. The question
+	// comes from a goroutine of the pipeline's own.
 	Current func() *catalog.Catalog
 	// Run names this run in the ledger; unique in a store.
 	Run string
@@ -90,9 +91,9 @@ type Stats struct {
 // Pipeline is a sink for the collectors. Use it from one goroutine; only Stats
 // may be called from others.
 //
-// Three goroutines share the work, so that reading, building and inserting
-// overlap: Put, in the caller's, drops repeats and enriches; build makes
-// columns; drain inserts them. What lies between them is bounded.
+// Two goroutines do the work, so that it overlaps with the caller's reading:
+// build drops repeats, enriches and makes columns; drain inserts them. What lies
+// between them is bounded.
 type Pipeline struct {
 	cfg     Config
 	catalog *catalog.Catalog
@@ -101,7 +102,7 @@ type Pipeline struct {
 	// counting guards stats.
 	counting sync.Mutex
 	stats    Stats
-	parts    chan part
+	batches  chan waiting
 	// broken is closed when a block could not be written; failed then says
 	// why, and what still comes is dropped. ended is closed when everything
 	// has been written or dropped.
@@ -110,12 +111,10 @@ type Pipeline struct {
 	failed        error
 }
 
-// part is what is left of a batch.
-type part struct {
-	calls []schema.Call
-	free  func()
-	ledgerRange
-	// stored, if somebody waits, is closed once the part is stored.
+// waiting is a batch that waits to become columns.
+type waiting struct {
+	schema.Batch
+	// stored, if somebody waits, is closed once the batch is stored.
 	stored chan struct{}
 }
 
@@ -161,10 +160,10 @@ func (p *Pipeline) Open(ctx context.Context) error {
 	for keys := new(block.Keys); len(free) < blockSets; {
 		free <- block.NewSet(keys)
 	}
-	p.parts = make(chan part, waitingParts)
+	p.batches = make(chan waiting, maxWaiting)
 	p.broken, p.ended = make(chan struct{}), make(chan struct{})
 	w := &writer{conn: p.cfg.Conn, local: p.cfg.Local, followed: p.cfg.Followed, run: p.cfg.Run, now: p.cfg.Now, stored: p.cfg.Stored}
-	go p.build(p.parts, blocks, free)
+	go p.build(p.batches, blocks, free)
 	go p.drain(ctx, w, blocks, free)
 	return nil
 }
@@ -172,13 +171,13 @@ func (p *Pipeline) Open(ctx context.Context) error {
 // Bounds on what is under way: the batches that wait to become columns, and the
 // blocks, of which one is being built while the other is inserted.
 const (
-	waitingParts = 4
-	blockSets    = 2
+	maxWaiting = 4
+	blockSets  = 2
 )
 
-// build makes blocks of parts until there are no more, or one could not be
-// written. Only it uses the cache of keys that the sets share.
-func (p *Pipeline) build(parts <-chan part, blocks chan<- *pending, free <-chan *block.Set) {
+// build makes blocks of batches until there are no more. Only it uses the memory
+// of ids, the enricher and the cache of keys that the sets share.
+func (p *Pipeline) build(batches <-chan waiting, blocks chan<- *pending, free <-chan *block.Set) {
 	defer close(blocks)
 	var b *pending
 	seq := 0
@@ -188,18 +187,19 @@ func (p *Pipeline) build(parts <-chan part, blocks chan<- *pending, free <-chan 
 			b = nil
 		}
 	}
-	for one := range parts {
+	for one := range batches {
+		calls, account := p.take(&one.Batch)
 		if b == nil {
 			seq++
 			b = &pending{token: fmt.Sprintf("%s-%d", p.cfg.Run, seq), set: <-free}
 		}
-		b.account(one.ledgerRange)
-		b.set.Add(one.calls)
+		b.account(account)
+		b.set.Add(calls)
 		switch {
 		case p.cfg.Stored != nil:
-			b.calls = append(b.calls, one.calls)
-		case one.free != nil:
-			one.free()
+			b.calls = append(b.calls, calls)
+		case one.Free != nil:
+			one.Free()
 		}
 		if one.stored != nil {
 			b.waiting = append(b.waiting, one.stored)
@@ -270,7 +270,7 @@ func (p *Pipeline) PutStored(ctx context.Context, batch *schema.Batch) error {
 }
 
 func (p *Pipeline) put(ctx context.Context, batch *schema.Batch, stored chan struct{}) error {
-	if p.parts == nil {
+	if p.batches == nil {
 		return errNotOpen
 	}
 	select {
@@ -278,10 +278,8 @@ func (p *Pipeline) put(ctx context.Context, batch *schema.Batch, stored chan str
 		return p.failed
 	default:
 	}
-	one := p.take(batch)
-	one.stored = stored
 	select {
-	case p.parts <- one:
+	case p.batches <- waiting{*batch, stored}:
 		return nil
 	case <-p.broken:
 		return p.failed
@@ -290,7 +288,8 @@ func (p *Pipeline) put(ctx context.Context, batch *schema.Batch, stored chan str
 	}
 }
 
-// Stats returns the counts until now; it may be called from any goroutine.
+// Stats returns the counts until now, without batches that still wait; it may be
+// called from any goroutine.
 func (p *Pipeline) Stats() Stats {
 	p.counting.Lock()
 	defer p.counting.Unlock()
@@ -308,7 +307,7 @@ const (
 )
 
 // take drops what is repeated or outside the window, and enriches the rest.
-func (p *Pipeline) take(batch *schema.Batch) part {
+func (p *Pipeline) take(batch *schema.Batch) ([]schema.Call, ledgerRange) {
 	if p.cfg.Current != nil {
 		if now := p.cfg.Current(); now != p.catalog {
 			p.catalog, p.enrich = now, enrich.New(now)
@@ -354,18 +353,18 @@ func (p *Pipeline) take(batch *schema.Batch) part {
 			p.stats.Last = r.lastTime
 		}
 	}
-	return part{calls: kept, free: batch.Free, ledgerRange: r}
+	return kept, r
 }
 
 // Close writes what is pending, as long as ctx lives, and returns the counts.
 // The counts are true even if it fails, except that the calls of blocks that
 // were not written are in them.
 func (p *Pipeline) Close(ctx context.Context) (Stats, error) {
-	if p.parts == nil {
+	if p.batches == nil {
 		return p.Stats(), nil
 	}
-	close(p.parts)
-	p.parts = nil
+	close(p.batches)
+	p.batches = nil
 	select {
 	case <-p.ended:
 	case <-ctx.Done():
