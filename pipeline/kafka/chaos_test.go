@@ -31,12 +31,12 @@ type chaos struct {
 
 // TestChaos: whatever happens to the broker and to the members, every call that was
 // acknowledged is read, and no lane begins before what was committed. How long it
-// goes on is SCOPEDRIFT_TEST_CHAOS, such as 10m.
+// goes on is SCOPEDRIFT_TEST_CHAOS_TIME, such as 10m.
 func TestChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
-	duration, err := time.ParseDuration(os.Getenv("SCOPEDRIFT_TEST_CHAOS"))
+	duration, err := time.ParseDuration(os.Getenv("SCOPEDRIFT_TEST_CHAOS_TIME"))
 	if err != nil {
 		duration = 20 * time.Second
 	}
