@@ -360,6 +360,8 @@ func (h *head) pseudo(f field, value []byte) bool {
 	if *at != nil {
 		return false
 	}
-	*at = value
+	if *at = value; value == nil {
+		*at = []byte{} // it was said
+	}
 	return true
 }
