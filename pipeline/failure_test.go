@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +22,7 @@ import (
 	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
 	"github.com/scopedrift/scopedrift/pipeline/kafka"
 	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/catalog"
 	"github.com/scopedrift/scopedrift/schema/wire"
 )
 
@@ -259,7 +263,7 @@ func TestEngineKilledInMidInsert(t *testing.T) {
 			_ = e.Close()
 			return
 		}
-		timer := time.AfterFunc(time.Duration(random.IntN(int(400*time.Millisecond))), func() { _ = syscall.Kill(e.PID(), syscall.SIGKILL) })
+		timer := time.AfterFunc(time.Duration(200+random.IntN(900))*time.Millisecond, func() { _ = syscall.Kill(e.PID(), syscall.SIGKILL) })
 		s, err := handle(t, g, pipeline.Config{Conn: conn, BlockRows: rows, Abort: e.Done(), Report: func(error) {}}, func(pipeline.Stats) bool {
 			select {
 			case <-e.Done():
@@ -476,4 +480,59 @@ func TestStandsStill(t *testing.T) {
 		t.Errorf("said: %q", said)
 	}
 	exactly(t, conn, 300)
+}
+
+// TestCatalogueChanges: a catalogue that takes another's place names the calls
+// that come from then on, without a stop.
+func TestCatalogueChanges(t *testing.T) {
+	conn, g := store(t), newLog()
+	before, after := catalogueOf(t, "orders"), catalogueOf(t, "renamed")
+	var current atomic.Pointer[catalog.Catalog]
+	current.Store(before)
+	g.append(wired(1, 1, callsOf(0, 500))...)
+	changed := false
+	if _, err := handle(t, g, pipeline.Config{Conn: conn, Current: current.Load}, func(s pipeline.Stats) bool {
+		if s.Calls == 500 && !changed {
+			changed = true
+			current.Store(after)
+			g.append(wired(1, 501, callsOf(500, 700))...)
+		}
+		return s.Calls == 1200
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := one(t, conn, "(SELECT countIf(service = 'orders') FROM calls)"), one(t, conn, "(SELECT countIf(service = 'renamed') FROM calls)"); a != 500 || b != 700 {
+		t.Errorf("%d calls by the first catalogue, %d by the second", a, b)
+	}
+	exactly(t, conn, 1200)
+}
+
+func catalogueOf(t *testing.T, service string) *catalog.Catalog {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "catalog.yaml")
+	if err := os.WriteFile(file, []byte("services: [{name: "+service+", hosts: [orders.example.com]}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := catalog.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestLettersTellNoBytes: the shape tells kinds and lengths of runs only, and only of the
+// beginning.
+func TestLettersTellNoBytes(t *testing.T) {
+	conn, g := store(t), newLog()
+	box := &letterBox{}
+	g.append([]byte("token=abc1 \x00\xff"), []byte(strings.Repeat("s3cr3t", 1000)))
+	if _, err := handle(t, g, pipeline.Config{Conn: conn, DeadLetters: box}, func(s pipeline.Stats) bool { return s.Batches >= 1 }); err != nil {
+		t.Fatal(err)
+	}
+	if l := box.got[0]; l.Shape != "a5p1a3d1s1c1x1" || l.Digest != "" {
+		t.Errorf("%+v", l)
+	}
+	if l := box.got[1]; l.Length != 6000 || len(l.Shape) > 200 || strings.Contains(l.Shape, "s3") {
+		t.Errorf("%+v", l)
+	}
 }

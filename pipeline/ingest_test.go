@@ -1,8 +1,10 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/scopedrift/scopedrift/pipeline"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
@@ -198,6 +201,42 @@ func TestIngestGoesOn(t *testing.T) {
 	}
 	if n := one(t, conn, "(SELECT count() FROM calls)"); n != 4000 {
 		t.Errorf("%d calls are stored", n)
+	}
+	whole(t, conn)
+}
+
+// TestDeadLetters puts what cannot be read into the real topic, and says where it
+// is; what is beside it is stored.
+func TestDeadLetters(t *testing.T) {
+	b, conn := kafkatest.Shared(t), store(t)
+	topic, aside := b.Topic(t, 1), b.Topic(t, 1)
+	produce(t, b, topic, batchOf(0, 100))
+	w := &kafkago.Writer{Addr: kafkago.TCP(b.Brokers()...), Topic: topic, RequiredAcks: kafkago.RequireAll}
+	if err := w.WriteMessages(t.Context(), kafkago.Message{Value: []byte("not a message, with hunter2-canary in it")}, kafkago.Message{}); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	produce(t, b, topic, batchOf(100, 100))
+	letters, err := kafka.NewDeadLetters(kafka.Config{Brokers: b.Brokers()}, aside, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = letters.Run(t.Context()) }()
+	in, stop := ingest(t, b, topic, kafkatest.Name(t), pipeline.Config{Conn: conn, DeadLetters: letters})
+	until(t, "all is stored", func() bool { return in.Stats().Calls == 200 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	offsets := map[int64]string{}
+	for _, m := range b.Messages(t, aside) {
+		var l kafka.DeadLetter
+		if err := json.Unmarshal(m.Value, &l); err != nil || l.Topic != topic || l.Reason == "" || bytes.Contains(m.Value, []byte("hunter2")) {
+			t.Errorf("%s: %v", m.Value, err)
+		}
+		offsets[l.Offset] = l.Reason
+	}
+	if len(offsets) != 2 || offsets[101] == "" || offsets[102] == "" {
+		t.Errorf("letters of %v", offsets)
 	}
 	whole(t, conn)
 }
