@@ -79,6 +79,9 @@ func (f *Follower) list() []listed {
 				add(in.Name, format, "")
 			}
 			continue
+		case err == nil && !info.Mode().IsRegular():
+			f.report("list "+path, fmt.Errorf("%s is neither a file nor a directory and cannot be followed: read it without --follow, as - on standard input", path))
+			continue
 		case err == nil:
 			add(path, format, "")
 		case strings.ContainsAny(path, "*?["):
@@ -135,9 +138,15 @@ func (f *Follower) scan(ctx context.Context) {
 		}
 	}
 	// What was read before comes first: a copy is then known as one.
+	index := make(map[fileID]*generation, len(f.state.Files))
+	for _, gen := range f.state.Files {
+		if !gen.Detached {
+			index[gen.fileID] = gen
+		}
+	}
 	var known, others []*listed
 	for i := range all {
-		if f.generationOf(all[i].id) != nil {
+		if index[all[i].id] != nil {
 			known = append(known, &all[i])
 		} else {
 			others = append(others, &all[i])
@@ -148,7 +157,7 @@ func (f *Follower) scan(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		f.consider(ctx, one)
+		f.consider(ctx, one, index)
 	}
 }
 
@@ -164,15 +173,18 @@ func (f *Follower) generationOf(id fileID) *generation {
 }
 
 // consider decides about one file that is there.
-func (f *Follower) consider(ctx context.Context, one *listed) {
+func (f *Follower) consider(ctx context.Context, one *listed, index map[fileID]*generation) {
 	size, modified := one.info.Size(), one.info.ModTime()
 	f.mu.Lock()
-	gen := f.generationOf(one.id)
+	gen := index[one.id]
+	if gen == nil || gen.fileID != one.id || gen.Detached {
+		gen = f.generationOf(one.id) // something happened since the scan began
+	}
 	before, known := f.watch[one.id]
 	same := known && before.size == size && before.modified.Equal(modified)
 	f.watch[one.id] = watched{size: size, modified: modified, settled: same && before.settled, outgrown: before.outgrown}
 	skip := size == 0 || gen != nil && gen.tail != nil || same && before.settled
-	full := f.open() >= f.cfg.MaxOpen
+	full := !skip && f.open() >= f.cfg.MaxOpen
 	f.mu.Unlock()
 	if skip {
 		return

@@ -72,6 +72,8 @@ type Follower struct {
 	// watch is what is known of listed files that are not read, by their ids.
 	watch map[fileID]watched
 	stats FollowStats
+	// from is since when files that are rotated away belong to a stream.
+	from map[string]time.Time
 	// told are reports of files that are not repeated.
 	told map[string]bool
 }
@@ -123,7 +125,7 @@ func (g *Gateway) Follow(cfg Follow) (*Follower, error) {
 		}
 	}
 	return &Follower{
-		g: g, cfg: cfg, turn: make(chan struct{}, 1), watch: map[fileID]watched{},
+		g: g, cfg: cfg, turn: make(chan struct{}, 1), watch: map[fileID]watched{}, from: map[string]time.Time{},
 		told: map[string]bool{}, stats: FollowStats{Skipped: map[string]uint64{}},
 	}, nil
 }
@@ -138,6 +140,11 @@ func (f *Follower) Run(ctx context.Context, sink collector.Sink) error {
 	}
 	f.mu.Lock()
 	f.state = state
+	for _, gen := range state.Files {
+		if gen.Offset > 0 && gen.Used.After(f.from[gen.Stream]) {
+			f.from[gen.Stream] = gen.Used
+		}
+	}
 	f.mu.Unlock()
 	f.b, f.sink = f.g.builder(), sink
 	ctx, f.fail = context.WithCancelCause(ctx)

@@ -146,10 +146,15 @@ func (f *Follower) newGeneration(one *listed, packed bool) *generation {
 	path := one.path
 	if one.sibling != "" {
 		path = one.sibling
-		if !rotatedFrom(one.path, path) || !one.info.ModTime().After(f.lastRead(f.streamOf(path))) {
+		if !rotatedFrom(one.path, path) || !one.info.ModTime().After(f.since(f.streamOf(path))) {
 			return nil
 		}
 	}
+	f.mu.Lock()
+	if stream := f.streamOf(path); f.from[stream].IsZero() {
+		f.from[stream] = time.Now()
+	}
+	f.mu.Unlock()
 	return &generation{
 		fileID: one.id, Stream: f.streamOf(path), Related: f.relatedTo(path), Compressed: packed, Used: time.Now().UTC(),
 		Name: f.nameOf(path),
@@ -173,20 +178,16 @@ func rotatedFrom(name, of string) bool {
 	return ok && rest != "" && strings.ContainsAny(rest[:1], ".-_")
 }
 
-// lastRead is when something of a stream was last read; far ahead if it never was.
-func (f *Follower) lastRead(stream string) time.Time {
+// since is from when on a file that was rotated away from a path belongs to its
+// stream: since an earlier run last read something, or this one saw the path. It
+// is far ahead for a path that was never seen.
+func (f *Follower) since(stream string) time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	last, never := time.Time{}, true
-	for _, gen := range f.state.Files {
-		if gen.Stream == stream && gen.Used.After(last) && gen.Offset > 0 {
-			last, never = gen.Used, false
-		}
+	if from, ok := f.from[stream]; ok {
+		return from
 	}
-	if never {
-		return time.Now().AddDate(100, 0, 0)
-	}
-	return last
+	return time.Now().AddDate(100, 0, 0)
 }
 
 // begin notes that a generation is read in a file from now on. If that is not the

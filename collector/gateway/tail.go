@@ -20,11 +20,12 @@ const warmUp = 256 << 20
 // file may hold one.
 const followBatch = 512
 
-// quiet is how long a file has to be still before it gives its place to another,
-// and heldLong how long a call waits for the later stage of its unit.
+// quietScans is for how many scans a file has to be still before it gives its
+// place to another, and heldLong how long a call waits for the later stage of its
+// unit.
 const (
-	quiet    = 5 * time.Second
-	heldLong = time.Minute
+	quietScans = 5
+	heldLong   = time.Minute
 )
 
 // tail reads one generation of a file. Its methods run in its own goroutine,
@@ -365,11 +366,14 @@ func (t *tail) wait(ctx context.Context) (over bool) {
 		case info.Size() > t.pos:
 			return false
 		}
+		if !t.held.IsZero() && time.Since(t.held) > heldLong {
+			return false // calls have waited for a later stage long enough
+		}
 		still := time.Since(t.grown)
 		if !rotated.IsZero() && still > t.f.cfg.Linger && time.Since(rotated) > t.f.cfg.Linger {
 			return true
 		}
-		if park && still > quiet {
+		if park && still > quietScans*t.f.cfg.Scan {
 			t.halted = true
 			return true
 		}
