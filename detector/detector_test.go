@@ -192,4 +192,12 @@ func TestLedger(t *testing.T) {
 	if incomplete, err = facts.Incomplete(ctx); err != nil || len(incomplete) > 0 {
 		t.Errorf("incomplete %q, %v", incomplete, err)
 	}
+	// A batch that was planned a while ago and is not stored stands still.
+	if err := conn.Exec(ctx, "INSERT INTO ranges (topic, partition, first_offset, next_offset, plan, state, written) VALUES"+
+		" ('t', 1, 0, 50, 'p', 'confirmed', now() - 600), ('t', 1, 50, 90, 'q', 'planned', now() - 300)"); err != nil {
+		t.Fatal(err)
+	}
+	if incomplete, err = facts.Incomplete(ctx); err != nil || !slices.Equal(incomplete, []string{`partition 1 of topic "t" is not stored from offset 50 on`}) {
+		t.Errorf("incomplete %q, %v", incomplete, err)
+	}
 }

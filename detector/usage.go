@@ -123,6 +123,25 @@ func (s *store) Incomplete(ctx context.Context) ([]string, error) {
 			list = append(list, fmt.Sprintf("input %q was not read to its end", name))
 			return nil
 		})
+	if err != nil {
+		return nil, err
+	}
+	// A batch that is planned and not stored holds back all of its partition, and
+	// so some credentials' calls and not others'. It is stored within seconds,
+	// unless its lane stands still.
+	err = s.query(ctx, "read the ranges",
+		"SELECT topic, partition, maxIf(next_offset, state = 'confirmed') AS stored, maxIf(next_offset, state = 'planned') AS planned FROM "+table.Ranges+
+			" GROUP BY topic, partition HAVING planned > stored AND maxIf(written, state = 'planned') < now64(6) - toIntervalMinute(1) ORDER BY topic, partition",
+		func(rows driver.Rows) error {
+			var topic string
+			var partition uint32
+			var stored, planned int64
+			if err := rows.Scan(&topic, &partition, &stored, &planned); err != nil {
+				return err
+			}
+			list = append(list, fmt.Sprintf("partition %d of topic %q is not stored from offset %d on", partition, topic, stored))
+			return nil
+		})
 	return list, err
 }
 

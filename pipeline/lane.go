@@ -60,8 +60,8 @@ type batch struct {
 	// goneFrom and goneTo are the calls around all of those.
 	gap              bool
 	goneFrom, goneTo time.Time
-	// born is when its first message came.
-	born time.Time
+	// born is when its first message came, planned when it was planned.
+	born, planned time.Time
 }
 
 // account is an account and who gave it.

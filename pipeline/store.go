@@ -21,6 +21,7 @@ const (
 func (l *lane) store() error {
 	b, in := l.batch, l.in
 	began := in.cfg.Now()
+	b.planned = began
 	err := l.insist("store a batch of "+l.topic, l.attempt)
 	if err != nil {
 		return err
@@ -130,9 +131,13 @@ func (l *lane) note(ctx context.Context, state string) error {
 	}
 	defer rows.Close()
 	from, to := l.gone()
+	written := b.planned // the same for each attempt: how long it takes is told by it
+	if state != "planned" {
+		written = l.in.cfg.Now()
+	}
 	err = rows.Append(l.topic, uint32(l.partition), b.plan.first, b.plan.next, b.plan.nonce,
 		uint64(b.set.Rows), uint64(len(b.accounts)), b.repeated+b.copied, b.lost, b.missing, b.dead, b.producers,
-		block.Storable(b.firstTime), block.Storable(b.lastTime), block.Storable(from), block.Storable(to), state, l.in.cfg.Now().UTC())
+		block.Storable(b.firstTime), block.Storable(b.lastTime), block.Storable(from), block.Storable(to), state, written.UTC())
 	if err == nil {
 		err = rows.Send()
 	}
