@@ -1,12 +1,19 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/scopedrift/scopedrift/collector"
+	"github.com/scopedrift/scopedrift/schema"
 )
 
 // TestFollowLeavesOthersAlone: who names a file does not get those beside it.
@@ -122,4 +129,61 @@ func FuzzCheckpoint(f *testing.F) {
 			}
 		}
 	})
+}
+
+// idsOf is a sink that keeps ids in their order.
+type idsOf struct {
+	mu  sync.Mutex
+	ids []schema.CallID
+}
+
+func (s *idsOf) Put(_ context.Context, b *collector.Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range b.Calls {
+		s.ids = append(s.ids, b.Calls[i].ID)
+	}
+	return nil
+}
+
+func (s *idsOf) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.ids)
+}
+
+// TestFollowGivesTheIdsOfAScan: equal lines, which are told apart by what stands
+// before them, have the same ids however often the follower was stopped between
+// them, and cut in pieces.
+func TestFollowGivesTheIdsOfAScan(t *testing.T) {
+	s, got := newScribe(t), &idsOf{}
+	var kinds []string
+	for i := range 5 {
+		kinds = append(kinds, fmt.Sprintf(`{"start_time":"2026-03-01T10:00:0%dZ","method":"GET","path":"/a","response_code":200,"authority":"api.example.com"}`+"\n", i),
+			fmt.Sprintf("203.0.113.%d - - [01/Mar/2026:10:00:00 +0000] \"GET /b HTTP/1.1\" 200 12 \"-\" \"x\"\n", i))
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	checkpoint := filepath.Join(t.TempDir(), "checkpoint")
+	n := 0
+	for range 6 {
+		f := follow(t, got, Follow{Paths: []string{s.path}, Checkpoint: checkpoint})
+		for range 4 {
+			for range 20 {
+				s.write(kinds[random.IntN(len(kinds))])
+				n++
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		for end := time.Now().Add(20 * time.Second); got.count() < n && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		f.stop()
+	}
+	want := &idsOf{}
+	if _, err := testGateway(t, Config{}).Run(context.Background(), []string{s.path}, want); err != nil {
+		t.Fatal(err)
+	}
+	if len(want.ids) != n || !slices.Equal(got.ids, want.ids) {
+		t.Errorf("following gave %d ids, a scan %d of %d lines, and they are not the same", len(got.ids), len(want.ids), n)
+	}
 }
