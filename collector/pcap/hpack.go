@@ -127,13 +127,17 @@ func hpackInt(b []byte, prefix uint) (n int, rest []byte, err error) {
 	if n < int(mask) {
 		return n, b, nil
 	}
-	for shift := uint(0); shift <= 21; shift += 7 {
+	// Zeros may stand behind the highest bit that is set.
+	for shift := uint(0); shift < 63; shift += 7 {
 		if len(b) == 0 {
 			return 0, nil, errHPACK
 		}
 		c := b[0]
 		b = b[1:]
-		n += int(c&0x7f) << shift
+		if c&0x7f != 0 && shift > 21 {
+			return 0, nil, errHPACK
+		}
+		n += int(c&0x7f) << min(shift, 21)
 		if c < 0x80 {
 			return n, b, nil
 		}
