@@ -536,3 +536,19 @@ func TestLettersTellNoBytes(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+// TestRepeatAcrossProcesses: a producer died and sends its last calls again in
+// another life, and the ingester is another one, too.
+func TestRepeatAcrossProcesses(t *testing.T) {
+	conn, g := store(t), newLog()
+	g.append(wired(1, 1, callsOf(0, 2000))...)
+	if _, err := handle(t, g, pipeline.Config{Conn: conn}, stored(2000)); err != nil {
+		t.Fatal(err)
+	}
+	g.append(wired(2, 1, callsOf(1500, 1000))...)
+	s, err := handle(t, g, pipeline.Config{Conn: conn}, stored(500))
+	if err != nil || s.Repeated != 500 || s.Missing != 0 {
+		t.Fatalf("%+v: %v", s, err)
+	}
+	exactly(t, conn, 2500)
+}

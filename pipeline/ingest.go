@@ -235,9 +235,10 @@ func (in *Ingester) Handle(ctx context.Context, topic string, partition int, fro
 	defer in.lanes.Add(-1)
 	finish, cancel := in.draining(ctx)
 	defer cancel()
+	memory, fresh := in.remembered(topic, partition)
 	l := &lane{
-		Lane: from, in: in, topic: topic, partition: partition, finish: finish,
-		bench: in.benches[partition%len(in.benches)], ids: in.remembered(topic, partition),
+		Lane: from, fresh: fresh, in: in, topic: topic, partition: partition, finish: finish,
+		bench: in.benches[partition%len(in.benches)], ids: memory,
 		calls: make([]schema.Call, 0, addRows),
 	}
 	defer in.started(partition)
@@ -282,21 +283,25 @@ func (in *Ingester) draining(ctx context.Context) (context.Context, context.Canc
 	return out, cancel
 }
 
-// remembered returns the ids of a partition that this process read before.
-func (in *Ingester) remembered(topic string, partition int) *ids.Memory {
+// remembered returns the ids of a partition that this process read before, or an
+// empty memory.
+func (in *Ingester) remembered(topic string, partition int) (memory *ids.Memory, fresh bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	name := partitionName{topic, partition}
-	memory := in.memories[name]
+	memory = in.memories[name]
 	delete(in.memories, name)
 	if len(in.memories) > int(in.lanes.Load()) {
 		clear(in.memories) // partitions that were given away, for good as it seems
 	}
-	if memory == nil {
-		memory = ids.New(max(in.cfg.RememberIDs/max(int(in.lanes.Load()), 8), 1024))
+	if memory != nil {
+		return memory, false
 	}
-	return memory
+	return ids.New(in.share()), true
 }
+
+// share is how many ids a lane remembers.
+func (in *Ingester) share() int { return max(in.cfg.RememberIDs/max(int(in.lanes.Load()), 8), 1024) }
 
 func (in *Ingester) report(err error) {
 	if in.cfg.Report != nil {

@@ -33,7 +33,9 @@ type lane struct {
 	finish context.Context
 	bench  *bench
 	ids    *ids.Memory
-	seen   sequence
+	// fresh says that ids are not those of the partition's last owner.
+	fresh bool
+	seen  sequence
 	// latest is the time of the latest call that was stored.
 	latest time.Time
 	// short is since when the partition ends before what was read of it.
@@ -96,6 +98,13 @@ func (l *lane) run(ctx context.Context) error {
 			return err
 		}
 		offset = planned.next
+	}
+	if l.fresh {
+		// Not before the replay: of a batch that is stored by half each row has
+		// to come again, for the rollups' sake.
+		if err := l.recent(); err != nil {
+			return err
+		}
 	}
 	for ctx.Err() == nil {
 		if err := l.fill(ctx, offset, nil); err != nil {

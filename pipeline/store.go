@@ -8,6 +8,7 @@ import (
 
 	"github.com/scopedrift/scopedrift/pipeline/block"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
+	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/table"
 )
 
@@ -234,6 +235,37 @@ func (l *lane) recall(offset int64) error {
 		}
 		if latest.Unix() > 0 {
 			l.latest = latest.UTC()
+		}
+		return nil
+	})
+}
+
+// window is how far back from the latest call ids are read that a producer may
+// send again after a crash.
+const window = time.Hour
+
+// recent remembers the ids of the latest stored calls. Those of other partitions
+// are among them: nothing in the store tells which those are.
+func (l *lane) recent() error {
+	if l.latest.IsZero() {
+		return nil
+	}
+	return l.insist("read the ids of "+l.topic, func(ctx context.Context) error {
+		rows, err := l.in.cfg.Conn.Query(ctx, fmt.Sprintf("SELECT id FROM (SELECT id, time FROM %s WHERE time >= ? ORDER BY time DESC LIMIT %d) ORDER BY time",
+			table.Calls, l.in.share()/2), l.latest.Add(-window))
+		if err != nil {
+			return fmt.Errorf("read the ids of stored calls: %w", err)
+		}
+		defer rows.Close()
+		var id string
+		for rows.Next() {
+			if err := rows.Scan(&id); err != nil {
+				return fmt.Errorf("read the ids of stored calls: %w", err)
+			}
+			l.ids.Add(schema.CallID([]byte(id)))
+		}
+		if err := rows.Err(); err != nil {
+			return fmt.Errorf("read the ids of stored calls: %w", err)
 		}
 		return nil
 	})
