@@ -30,6 +30,10 @@ type Config struct {
 	// where it is 0; Horizon how many days back that is looked for, 90 where
 	// it is 0.
 	MinDays, Horizon int
+	// Only, if it is not nil, narrows the pass to the subjects behind these
+	// principals: what it says of them is what a whole pass says. The inventory
+	// of a store without a catalogue is of all credentials, so it is left out.
+	Only []schema.PrincipalHash
 	// Progress is told how many credentials are done, and of how many; it may
 	// be nil.
 	Progress func(done, total int)
@@ -90,7 +94,7 @@ func (d *Detector) Run(ctx context.Context, h Handler) (Summary, error) {
 	if err := r.judgeAll(ctx, d.cfg.Progress); err != nil {
 		return r.summary, err
 	}
-	r.inventory()
+	r.inventory(d.cfg.Only == nil)
 	r.order()
 	if err := r.emit(ctx, h); err != nil {
 		return r.summary, err
@@ -163,6 +167,9 @@ func (d *Detector) prepare(ctx context.Context) (*run, error) {
 	if r.subjects, err = subjects(ctx, r.facts, cat, window); err != nil {
 		return nil, err
 	}
+	if d.cfg.Only != nil {
+		r.subjects = narrowed(r.subjects, d.cfg.Only)
+	}
 	r.summary.seeSubjects(r.subjects)
 	r.summary.seeCoverage(r.env.Coverage, cat, days)
 	return r, nil
@@ -185,8 +192,8 @@ func span(w schema.Window, first, last time.Time) (closed schema.Window, now tim
 }
 
 // inventory sums up the unowned credentials where there is no catalogue that
-// could own any.
-func (r *run) inventory() {
+// could own any. Without all of them there is nothing to sum up.
+func (r *run) inventory(all bool) {
 	if len(r.env.Catalog.Credentials) > 0 {
 		return
 	}
@@ -198,8 +205,9 @@ func (r *run) inventory() {
 			rest = append(rest, d)
 		}
 	}
-	if one, ok := rule.Inventory(unowned); ok {
-		r.drafts = append(rest, one)
+	r.drafts = rest
+	if one, ok := rule.Inventory(unowned); ok && all {
+		r.drafts = append(r.drafts, one)
 	}
 }
 

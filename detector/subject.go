@@ -66,6 +66,17 @@ func subjects(ctx context.Context, facts Facts, cat *catalog.Catalog, w schema.W
 	return list, nil
 }
 
+// narrowed keeps the subjects that one of the principals belongs to.
+func narrowed(list []*rule.Subject, only []schema.PrincipalHash) []*rule.Subject {
+	wanted := make(map[schema.PrincipalHash]bool, len(only))
+	for _, hash := range only {
+		wanted[hash] = true
+	}
+	return slices.DeleteFunc(list, func(s *rule.Subject) bool {
+		return !slices.ContainsFunc(s.Principals, func(p rule.Principal) bool { return wanted[p.Hash] })
+	})
+}
+
 // observedName is how a credential is called that the catalogue does not
 // declare: its observed id, or the word of its kind where it has none. An id
 // that is also a catalogue name is marked, since the two are not the same.

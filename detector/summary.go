@@ -14,6 +14,8 @@ import (
 type Summary struct {
 	// Window is the span judged, both bounds set.
 	Window schema.Window `json:"window"`
+	// Judged are the names of the credentials judged, as findings have them.
+	Judged []string `json:"-"`
 	// Calls are the stored calls judged; one that two reporters saw counts
 	// twice.
 	Calls uint64 `json:"calls"`
@@ -77,6 +79,7 @@ func newSummary() Summary {
 
 func (s *Summary) seeSubjects(subjects []*rule.Subject) {
 	for _, one := range subjects {
+		s.Judged = append(s.Judged, one.Name)
 		switch {
 		case len(one.Principals) == 0:
 			s.Credentials.Silent++

@@ -19,8 +19,8 @@ import (
 // New findings are inserted before old ones are deleted, so that a run that
 // dies in between leaves too many rather than too few.
 func SaveFindings(ctx context.Context, conn driver.Conn, findings []schema.Finding, written time.Time) error {
-	if err := insertFindings(ctx, conn, findings, written); err != nil {
-		return fmt.Errorf("save findings: %w", Explain(err))
+	if err := InsertFindings(ctx, conn, findings, written); err != nil {
+		return err
 	}
 	// A parameter of the statement would be compared as text: the time is
 	// written the way the column is.
@@ -32,10 +32,19 @@ func SaveFindings(ctx context.Context, conn driver.Conn, findings []schema.Findi
 	return nil
 }
 
-func insertFindings(ctx context.Context, conn driver.Conn, findings []schema.Finding, written time.Time) error {
+// InsertFindings writes findings over what the store holds under their ids. Of two
+// writings of a finding the one with the later time counts.
+func InsertFindings(ctx context.Context, conn driver.Conn, findings []schema.Finding, written time.Time) error {
 	if len(findings) == 0 {
 		return nil
 	}
+	if err := insertFindings(ctx, conn, findings, written); err != nil {
+		return fmt.Errorf("save findings: %w", Explain(err))
+	}
+	return nil
+}
+
+func insertFindings(ctx context.Context, conn driver.Conn, findings []schema.Finding, written time.Time) error {
 	batch, err := conn.PrepareBatch(ctx, "INSERT INTO "+table.Findings+" (id, code, severity, status, credential, first, last, body, written)")
 	if err != nil {
 		return err

@@ -251,6 +251,47 @@ ALTER TABLE ledger ON CLUSTER 'calls' ADD COLUMN IF NOT EXISTS followed UInt8;
 
 -- step 0003_detection
 
+CREATE TABLE IF NOT EXISTS touched_local ON CLUSTER 'calls' (
+    stored     DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    credential FixedString(16) CODEC(ZSTD(1))
+) ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/scopedrift/touched_local', '{replica}')
+PARTITION BY toYYYYMMDD(stored)
+ORDER BY (stored, credential)
+TTL toDateTime(stored) + INTERVAL 7 DAY
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+
+CREATE TABLE IF NOT EXISTS touched ON CLUSTER 'calls' AS touched_local ENGINE = Distributed('calls', 'scopedrift', touched_local, bitAnd(kafkaMurmurHash(credential), 2147483647));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS touched_local_feed ON CLUSTER 'calls' TO touched_local AS
+SELECT now64(6, 'UTC') AS stored, credential
+FROM calls_local
+GROUP BY credential;
+
+CREATE TABLE IF NOT EXISTS leases ON CLUSTER 'calls' (
+    shard   String,
+    term    UInt64,
+    holder  String,
+    until   DateTime64(6, 'UTC'),
+    written DateTime64(6, 'UTC')
+) ENGINE = ReplicatedMergeTree('/clickhouse/tables/all/scopedrift/leases', '{shard}-{replica}')
+ORDER BY (shard, term)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800;
+
+CREATE TABLE IF NOT EXISTS suppressions ON CLUSTER 'calls' (
+    id      String,
+    reason  String,
+    until   DateTime64(6, 'UTC'),
+    written DateTime64(6, 'UTC')
+) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/scopedrift/suppressions', '{shard}-{replica}', written)
+ORDER BY id;
+
+CREATE TABLE IF NOT EXISTS deliveries ON CLUSTER 'calls' (
+    receiver String,
+    upto     DateTime64(6, 'UTC'),
+    written  DateTime64(6, 'UTC')
+) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/scopedrift/deliveries', '{shard}-{replica}', written)
+ORDER BY receiver;
+
 -- step 0004_swap
 
 CREATE TABLE IF NOT EXISTS swaps ON CLUSTER 'calls' (

@@ -237,6 +237,45 @@ ALTER TABLE ledger ADD COLUMN IF NOT EXISTS followed UInt8;
 
 -- step 0003_detection
 
+CREATE TABLE IF NOT EXISTS touched (
+    stored     DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    credential FixedString(16) CODEC(ZSTD(1))
+) ENGINE = MergeTree
+PARTITION BY toYYYYMMDD(stored)
+ORDER BY (stored, credential)
+TTL toDateTime(stored) + INTERVAL 7 DAY
+SETTINGS non_replicated_deduplication_window = 20000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS touched_feed TO touched AS
+SELECT now64(6, 'UTC') AS stored, credential
+FROM calls
+GROUP BY credential;
+
+CREATE TABLE IF NOT EXISTS leases (
+    shard   String,
+    term    UInt64,
+    holder  String,
+    until   DateTime64(6, 'UTC'),
+    written DateTime64(6, 'UTC')
+) ENGINE = MergeTree
+ORDER BY (shard, term)
+SETTINGS non_replicated_deduplication_window = 20000;
+
+CREATE TABLE IF NOT EXISTS suppressions (
+    id      String,
+    reason  String,
+    until   DateTime64(6, 'UTC'),
+    written DateTime64(6, 'UTC')
+) ENGINE = ReplacingMergeTree(written)
+ORDER BY id;
+
+CREATE TABLE IF NOT EXISTS deliveries (
+    receiver String,
+    upto     DateTime64(6, 'UTC'),
+    written  DateTime64(6, 'UTC')
+) ENGINE = ReplacingMergeTree(written)
+ORDER BY receiver;
+
 -- step 0004_swap
 
 CREATE TABLE IF NOT EXISTS swaps (

@@ -1,0 +1,492 @@
+// Package tick judges a store again and again while calls come in, and tells what
+// became different: findings that open, change, are resolved, and return.
+//
+// The one function to want is [New]; [Ticker.Tick] is one step. It promises that
+// a step judges by the very function that a scan uses, and only the credentials
+// of which calls were stored since the last one, so that it costs what changed;
+// that after [Config].Posture everything was judged as of one moment; that a
+// change is in the store before anybody is told; and that of several tickers on
+// one shard one works while the others stand by. It cannot see calls that were
+// stored without their row in the table of what was touched.
+package tick
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/scopedrift/scopedrift/detector"
+	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/catalog"
+)
+
+// Touch says that calls of a principal were stored at a time of the store's clock.
+type Touch struct {
+	Principal schema.PrincipalHash
+	Stored    time.Time
+}
+
+// Suppression silences a finding until a time.
+type Suppression struct {
+	Reason string
+	Until  time.Time
+}
+
+// Store is what a ticker asks of the store. Errors are final for a step, which is
+// then done again.
+type Store interface {
+	// Touched lists of which principals calls were stored at or after a time.
+	Touched(ctx context.Context, since time.Time) ([]Touch, error)
+	// Findings lists all findings, the resolved ones too.
+	Findings(ctx context.Context) ([]schema.Finding, error)
+	// Suppressions lists what is silenced at a time, by finding.
+	Suppressions(ctx context.Context, at time.Time) (map[schema.FindingID]Suppression, error)
+	// Save writes findings as they are now, over what was known of them. It fails
+	// with ErrLost where another has the lead.
+	Save(ctx context.Context, findings []schema.Finding) error
+	// Lead takes or keeps the lead of the shard, and reports whether this ticker
+	// has it for long enough to finish a step.
+	Lead(ctx context.Context) (bool, error)
+}
+
+// Config says how a ticker works. Store, Catalog and Facts are required.
+type Config struct {
+	Store Store
+	// Facts makes what one pass reads, as [detector.Store] does.
+	Facts func() detector.Facts
+	// Catalog is asked once a step.
+	Catalog func() *catalog.Catalog
+	// Steadily does one pass over the store so that nothing is swapped under it; it
+	// may do it more than once. Nil is once.
+	Steadily func(ctx context.Context, pass func() error) error
+	// Posture is how often everything is judged while calls come in; default an
+	// hour. It is also judged at the first step, when the catalogue changed, and
+	// when the day of the latest call did.
+	Posture time.Duration
+	// MinDays and Horizon are those of [detector.Config].
+	MinDays, Horizon int
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+}
+
+// Kind is how a finding changed.
+type Kind string
+
+// The kinds.
+const (
+	Opened     Kind = "opened"
+	Updated    Kind = "updated"
+	Resolved   Kind = "resolved"
+	Reopened   Kind = "reopened"
+	Suppressed Kind = "suppressed"
+)
+
+// Kinds lists all kinds.
+func Kinds() []Kind { return []Kind{Opened, Updated, Resolved, Reopened, Suppressed} }
+
+// Change is a finding that became different.
+type Change struct {
+	Kind    Kind
+	Finding schema.Finding
+}
+
+// Result is what a step did.
+type Result struct {
+	// Standby says that another ticker has the lead; nothing was done.
+	Standby bool
+	// Idle says that there was nothing to judge.
+	Idle bool
+	// Full says that everything was judged.
+	Full bool
+	// Credentials were judged.
+	Credentials int
+	// Notes are sentences about what could not be done.
+	Notes   []string
+	Changes []Change
+}
+
+// Stats counts what a ticker did since it began.
+type Stats struct {
+	Steps, Full, Idle, Standby, Credentials uint64
+	// Changes by kind, and the findings that stand open, by severity.
+	Changes map[Kind]uint64
+	Open    map[string]uint64
+	// Suppressed are the findings that are silenced.
+	Suppressed uint64
+}
+
+// ErrLost is a step that lost the lead before it could write: another ticker has
+// it, and does what this one would have done.
+var ErrLost = errors.New("another detector has taken the lead of this shard")
+
+// overlap is how far back a step looks for what was touched: an insert is seen
+// when it is done, and bears the time at which it came in.
+const overlap = 10 * time.Minute
+
+// Ticker judges continuously. Use it from one goroutine, but for Stats.
+type Ticker struct {
+	cfg Config
+	// known are the findings as they are in the store; nil before they were read.
+	known map[schema.FindingID]known
+	// seen are the touches within the overlap that were judged, upto their latest.
+	seen map[Touch]struct{}
+	upto time.Time
+	// full is when everything was judged, with which catalogue, and on which day of
+	// the store; moved says that something was judged since.
+	full   time.Time
+	digest string
+	day    schema.Day
+	moved  bool
+
+	mu    sync.Mutex
+	stats Stats
+}
+
+// known is a finding as it is in the store.
+type known struct {
+	body   []byte
+	status schema.Status
+	// credential is the name of the subject.
+	credential string
+	severity   schema.Severity
+}
+
+// New returns a ticker that has done nothing yet.
+func New(cfg Config) *Ticker {
+	if cfg.Posture <= 0 {
+		cfg.Posture = time.Hour
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Steadily == nil {
+		cfg.Steadily = func(_ context.Context, pass func() error) error { return pass() }
+	}
+	return &Ticker{cfg: cfg, stats: Stats{Changes: map[Kind]uint64{}, Open: map[string]uint64{}}}
+}
+
+// Stats returns the counts; from any goroutine.
+func (t *Ticker) Stats() Stats {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.stats
+	s.Changes, s.Open = map[Kind]uint64{}, map[string]uint64{}
+	for kind, n := range t.stats.Changes {
+		s.Changes[kind] = n
+	}
+	for severity, n := range t.stats.Open {
+		s.Open[severity] = n
+	}
+	return s
+}
+
+// Tick judges what changed since the last step, all of it with everything. A step
+// that failed leaves nothing behind but what a repeated one writes again.
+func (t *Ticker) Tick(ctx context.Context, everything bool) (Result, error) {
+	lead, err := t.cfg.Store.Lead(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if !lead {
+		// Whoever leads now changes what is known here.
+		t.known = nil
+		t.count(func(s *Stats) { s.Standby++ })
+		return Result{Standby: true}, nil
+	}
+	if err := t.load(ctx); err != nil {
+		return Result{}, err
+	}
+	var touches []Touch
+	since := t.upto
+	if !since.IsZero() {
+		since = since.Add(-overlap)
+	}
+	if touches, err = t.cfg.Store.Touched(ctx, since); err != nil {
+		return Result{}, err
+	}
+	fresh := t.fresh(touches)
+	cat := t.cfg.Catalog()
+	result := Result{Full: t.due(cat, everything, len(fresh) > 0)}
+	if !result.Full && len(fresh) == 0 {
+		// A silence may have ended, or begun.
+		if result.Changes, err = t.silence(ctx); err != nil {
+			return Result{}, err
+		}
+		result.Idle = len(result.Changes) == 0
+		t.count(func(s *Stats) { s.Idle++ })
+		return result, nil
+	}
+	if err := t.judge(ctx, cat, fresh, &result); err != nil {
+		if errors.Is(err, ErrLost) {
+			t.known = nil
+			return Result{Standby: true}, nil
+		}
+		return Result{}, err
+	}
+	t.remember(touches)
+	t.count(func(s *Stats) {
+		s.Steps++
+		s.Credentials += uint64(result.Credentials)
+		if result.Full {
+			s.Full++
+		}
+	})
+	return result, nil
+}
+
+// load reads the findings that the store holds, and forgets what was judged.
+func (t *Ticker) load(ctx context.Context) error {
+	if t.known != nil {
+		return nil
+	}
+	list, err := t.cfg.Store.Findings(ctx)
+	if err != nil {
+		return err
+	}
+	all := make(map[schema.FindingID]known, len(list))
+	for i := range list {
+		one, err := stored(&list[i])
+		if err != nil {
+			return err
+		}
+		all[list[i].ID] = one
+	}
+	t.known, t.seen, t.upto, t.full, t.digest = all, nil, time.Time{}, time.Time{}, ""
+	return nil
+}
+
+func stored(f *schema.Finding) (known, error) {
+	body, err := json.Marshal(f)
+	if err != nil {
+		return known{}, fmt.Errorf("write finding %s: %w", f.ID, err)
+	}
+	return known{body, f.Status, f.Credential.ID, f.Severity}, nil
+}
+
+// fresh are the principals whose touches were not judged yet, each once.
+func (t *Ticker) fresh(touches []Touch) []schema.PrincipalHash {
+	var list []schema.PrincipalHash
+	for _, one := range touches {
+		if _, ok := t.seen[one]; !ok {
+			list = append(list, one.Principal)
+		}
+	}
+	slices.SortFunc(list, func(a, b schema.PrincipalHash) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(list)
+}
+
+// remember takes touches as judged.
+func (t *Ticker) remember(touches []Touch) {
+	for _, one := range touches {
+		if one.Stored.After(t.upto) {
+			t.upto = one.Stored
+		}
+	}
+	t.seen = make(map[Touch]struct{}, len(touches))
+	for _, one := range touches {
+		if !one.Stored.Before(t.upto.Add(-overlap)) {
+			t.seen[one] = struct{}{}
+		}
+	}
+}
+
+// due reports whether everything is to be judged. Where nothing came in since,
+// neither the latest call, which is what "now" means, nor anything else moved.
+func (t *Ticker) due(cat *catalog.Catalog, everything, fresh bool) bool {
+	if t.full.IsZero() || cat.Digest != t.digest {
+		return true
+	}
+	return (everything || t.cfg.Now().Sub(t.full) >= t.cfg.Posture) && (fresh || t.moved)
+}
+
+// handler gathers what a pass says.
+type handler struct {
+	findings []schema.Finding
+	notes    []string
+}
+
+func (h *handler) Finding(f schema.Finding) error { h.findings = append(h.findings, f); return nil }
+func (h *handler) Note(note string)               { h.notes = append(h.notes, note) }
+
+// judge does a pass over everything or over the fresh principals, and saves what
+// changed.
+func (t *Ticker) judge(ctx context.Context, cat *catalog.Catalog, fresh []schema.PrincipalHash, result *Result) error {
+	only := fresh
+	if result.Full {
+		only = nil
+	}
+	var h handler
+	var summary detector.Summary
+	pass := func() (err error) {
+		h = handler{}
+		summary, err = detector.New(detector.Config{
+			Catalog: cat, Facts: t.cfg.Facts(), Only: only, MinDays: t.cfg.MinDays, Horizon: t.cfg.Horizon,
+		}).Run(ctx, &h)
+		return err
+	}
+	day := t.day
+	if err := t.cfg.Steadily(ctx, pass); err != nil {
+		return err
+	}
+	if !summary.Window.To.IsZero() {
+		day = schema.DayOf(summary.Window.To)
+	}
+	if !result.Full && day != t.day {
+		// What is unused is counted in days: all of them are due.
+		result.Full, only = true, nil
+		if err := t.cfg.Steadily(ctx, pass); err != nil {
+			return err
+		}
+	}
+	silenced, err := t.cfg.Store.Suppressions(ctx, t.cfg.Now())
+	if err != nil {
+		return err
+	}
+	judged := make(map[string]bool, len(summary.Judged))
+	for _, name := range summary.Judged {
+		judged[name] = true
+	}
+	changes, err := t.compare(h.findings, silenced, func(name string) bool { return result.Full || judged[name] })
+	if err != nil {
+		return err
+	}
+	if err := t.apply(ctx, changes); err != nil {
+		return err
+	}
+	result.Changes, result.Credentials, result.Notes = changes, len(summary.Judged), h.notes
+	t.day, t.moved = day, !result.Full
+	if result.Full {
+		t.full, t.digest = t.cfg.Now(), cat.Digest
+	}
+	return nil
+}
+
+// compare finds what became different: of the judged credentials, what was found
+// is all that stands.
+func (t *Ticker) compare(found []schema.Finding, silenced map[schema.FindingID]Suppression, judged func(credential string) bool) ([]Change, error) {
+	var changes []Change
+	stand := make(map[schema.FindingID]bool, len(found))
+	for _, f := range found {
+		stand[f.ID] = true
+		if s, ok := silenced[f.ID]; ok {
+			silence(&f, s)
+		}
+		before, known := t.known[f.ID]
+		now, err := stored(&f)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case !known && f.Status == schema.StatusSuppressed, known && f.Status == schema.StatusSuppressed && before.status != schema.StatusSuppressed:
+			changes = append(changes, Change{Suppressed, f})
+		case !known:
+			changes = append(changes, Change{Opened, f})
+		case before.status != schema.StatusOpen && f.Status == schema.StatusOpen:
+			changes = append(changes, Change{Reopened, f})
+		case !bytes.Equal(before.body, now.body):
+			changes = append(changes, Change{Updated, f})
+		}
+	}
+	var gone []schema.FindingID
+	for id, one := range t.known {
+		if !stand[id] && one.status != schema.StatusResolved && judged(one.credential) {
+			gone = append(gone, id)
+		}
+	}
+	slices.Sort(gone)
+	for _, id := range gone {
+		var f schema.Finding
+		if err := json.Unmarshal(t.known[id].body, &f); err != nil {
+			return nil, fmt.Errorf("read finding %s: %w", id, err)
+		}
+		f.Status = schema.StatusResolved
+		changes = append(changes, Change{Resolved, f})
+	}
+	return changes, nil
+}
+
+// suppressedBecause begins the reason by which a finding says why it is silent.
+const suppressedBecause = "suppressed until "
+
+func silence(f *schema.Finding, s Suppression) {
+	f.Status = schema.StatusSuppressed
+	f.Reasons = append(slices.Clone(f.Reasons), suppressedBecause+s.Until.UTC().Format(time.DateTime)+" UTC: "+s.Reason)
+}
+
+// silence applies suppressions that began or ended since the last step to what is
+// known, without judging anything.
+func (t *Ticker) silence(ctx context.Context) ([]Change, error) {
+	silenced, err := t.cfg.Store.Suppressions(ctx, t.cfg.Now())
+	if err != nil {
+		return nil, err
+	}
+	var changes []Change
+	for id, one := range t.known {
+		s, silent := silenced[id]
+		if one.status == schema.StatusResolved || silent == (one.status == schema.StatusSuppressed) {
+			continue
+		}
+		var f schema.Finding
+		if err := json.Unmarshal(one.body, &f); err != nil {
+			return nil, fmt.Errorf("read finding %s: %w", id, err)
+		}
+		if silent {
+			silence(&f, s)
+			changes = append(changes, Change{Suppressed, f})
+			continue
+		}
+		f.Status = schema.StatusOpen
+		f.Reasons = slices.DeleteFunc(f.Reasons, func(r string) bool { return strings.HasPrefix(r, suppressedBecause) })
+		changes = append(changes, Change{Reopened, f})
+	}
+	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(string(a.Finding.ID), string(b.Finding.ID)) })
+	return changes, t.apply(ctx, changes)
+}
+
+// apply saves changes and takes them as known.
+func (t *Ticker) apply(ctx context.Context, changes []Change) error {
+	findings := make([]schema.Finding, len(changes))
+	for i := range changes {
+		findings[i] = changes[i].Finding
+	}
+	if len(findings) > 0 {
+		if err := t.cfg.Store.Save(ctx, findings); err != nil {
+			return err
+		}
+	}
+	for i := range findings {
+		one, err := stored(&findings[i])
+		if err != nil {
+			return err
+		}
+		t.known[findings[i].ID] = one
+	}
+	t.count(func(s *Stats) {
+		clear(s.Open)
+		s.Suppressed = 0
+		for _, one := range t.known {
+			switch one.status {
+			case schema.StatusOpen:
+				s.Open[one.severity.String()]++
+			case schema.StatusSuppressed:
+				s.Suppressed++
+			}
+		}
+		for i := range changes {
+			s.Changes[changes[i].Kind]++
+		}
+	})
+	return nil
+}
+
+func (t *Ticker) count(change func(*Stats)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(&t.stats)
+}
