@@ -16,10 +16,6 @@ import (
 // for what they mean to the ids of the calls behind it.
 const warmUp = 256 << 20
 
-// followBatch is the number of calls of a full batch: small, since every open
-// file may hold one.
-const followBatch = 512
-
 // quietScans is for how many scans a file has to be still before it gives its
 // place to another, and heldLong how long a call waits for the later stage of its
 // unit.
@@ -167,7 +163,7 @@ func (t *tail) run(ctx context.Context) error {
 // step hands on a full batch, or forgets one that was handed on before.
 func (t *tail) step() error {
 	e := t.e
-	if len(e.batch.Calls) < followBatch && e.nextUnit-e.batch.FirstUnit < 1<<14 {
+	if len(e.batch.Calls) < t.f.g.cfg.BatchSize && e.nextUnit-e.batch.FirstUnit < 1<<14 {
 		return nil
 	}
 	if e.mute {
@@ -437,6 +433,10 @@ func (t *tail) flush(done bool) error {
 	f.stats.Units += units
 	f.mu.Unlock()
 	f.b.texts.arena = nil
+	if calls >= uint64(f.g.cfg.BatchSize) {
+		e.newBatch() // there is more where that came from
+		return nil
+	}
 	e.batch = &collector.Batch{Input: e.in, FirstUnit: e.nextUnit, Skipped: map[string]uint64{}}
 	return nil
 }
