@@ -347,8 +347,9 @@ func (e *engine) call(r *reader) {
 	if n == cap(e.batch.Calls) {
 		e.batch.Calls = append(e.batch.Calls, schema.Call{})
 	}
-	e.batch.Calls = e.batch.Calls[:n+1] // fresh memory, or cleared below
+	e.batch.Calls = e.batch.Calls[:n+1]
 	c := &e.batch.Calls[n]
+	*c = schema.Call{} // a sink may have given the memory back with calls in it
 	if reason := e.b.build(r, &e.u, c); reason != "" {
 		*c = schema.Call{}
 		e.batch.Calls = e.batch.Calls[:n]
