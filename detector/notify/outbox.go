@@ -10,6 +10,8 @@ package notify
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"sync"
@@ -219,4 +221,10 @@ func (o *Outbox) mark(ctx context.Context, upto time.Time) error {
 		return fmt.Errorf("write what was sent: %w", err)
 	}
 	return nil
+}
+
+// StateID names a finding in one state, by what is sent of it.
+func StateID(id schema.FindingID, body []byte) string {
+	sum := sha256.Sum256(body)
+	return string(id) + "-" + hex.EncodeToString(sum[:8])
 }

@@ -26,7 +26,7 @@ type Table struct {
 
 // LeaseTime is how long the lead is held without being renewed: a step has to end
 // within half of it, or the lead is asked for again before it is written.
-const LeaseTime = time.Minute
+const LeaseTime = 30 * time.Second
 
 // Touched lists of which principals calls were stored at or after a time.
 func (t *Table) Touched(ctx context.Context, since time.Time) ([]Touch, error) {
@@ -125,6 +125,15 @@ func (t *Table) Lead(ctx context.Context) (bool, error) {
 	}
 	got, holder, _, _, err := t.term(ctx)
 	return err == nil && got == term+1 && holder == t.Holder, err
+}
+
+// Take takes the lead from whoever has it: for who knows that the holder is gone.
+func (t *Table) Take(ctx context.Context) error {
+	term, holder, _, now, err := t.term(ctx)
+	if err != nil || holder == t.Holder {
+		return err
+	}
+	return t.claim(ctx, term+1, now)
 }
 
 // term reads the highest term, and the server's time.

@@ -20,15 +20,17 @@ import (
 type findingFilter struct {
 	severity                            severityWord
 	detection, credential, service, tag string
+	status                              string
 }
 
 func (a *app) findingsCommand() *cobra.Command {
 	var f findingFilter
 	c := &cobra.Command{
-		Use: "findings", Short: "list the findings of the last scan of a store", Args: cobra.NoArgs,
-		Long: `Lists the findings that the last scan with --data or --clickhouse left in the
-store, the most severe first. Filters narrow the list: all that are given must
-hold.`,
+		Use: "findings", Short: "list the findings of a store", Args: cobra.NoArgs,
+		Long: `Lists the open findings that the last scan with --data or --clickhouse, or run or
+detect, left in the store, the most severe first. Filters narrow the list: all
+that are given must hold. What is no longer found is resolved and shown with
+--status resolved.`,
 		Example: "  scopedrift findings --data store/\n" +
 			"  scopedrift findings --data store/ --severity high --credential ci-deployer -o json\n" +
 			"  scopedrift findings --data store/ --detection unused-scope -o csv > unused.csv",
@@ -38,10 +40,15 @@ hold.`,
 	c.Flags().StringVar(&f.credential, "credential", "", "only this credential, by catalogue name or observed id")
 	c.Flags().StringVar(&f.service, "service", "", "only this service")
 	c.Flags().StringVar(&f.tag, "framework", "", "only this framework id, such as API5:2023 or T1078.004")
+	c.Flags().StringVar(&f.status, "status", schema.StatusOpen.String(), "only this status: open, resolved, suppressed, or all")
 	// Nothing here reads the catalogue; the commands that findings lead on to do.
 	a.settings.bind(c.Flags(), append([]string{"catalog"}, storeFlags...)...)
 	bindOutput(c.Flags(), "table", "text", "json", "jsonl", "csv", "sarif")
 	c.RunE = a.action(func(ctx context.Context, _ []string) error {
+		var status schema.Status
+		if f.status != "all" && status.UnmarshalText([]byte(f.status)) != nil {
+			return usage(fmt.Sprintf("--status %q is not a status", f.status), "open, resolved, suppressed and all are")
+		}
 		findings, err := a.storedFindings(ctx)
 		if err != nil {
 			return err
@@ -54,7 +61,8 @@ hold.`,
 
 func (f *findingFilter) keeps(x *schema.Finding) bool {
 	switch {
-	case f.severity.set && x.Severity < f.severity.value,
+	case f.status != "all" && x.Status.String() != f.status,
+		f.severity.set && x.Severity < f.severity.value,
 		f.detection != "" && x.Detection != f.detection && !strings.EqualFold(x.Code, f.detection),
 		f.credential != "" && x.Credential.ID != f.credential && !slices.Contains(x.Credential.Observed, f.credential),
 		f.service != "" && x.Service != f.service,

@@ -92,7 +92,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("find", a.scanCommand(), a.runCommand(), a.collectCommand(), a.ingestCommand(), a.demoCommand(), a.doctorCommand())
+	add("find", a.scanCommand(), a.runCommand(), a.collectCommand(), a.ingestCommand(), a.detectCommand(), a.demoCommand(), a.doctorCommand())
 	add("ask", a.watchCommand(), a.findingsCommand(), a.explainCommand(), a.credentialsCommand(), a.callsCommand(), a.recommendCommand())
 	add("prepare", a.checkCommand(), a.configCommand(), a.grantsCommand(), a.schemaCommand(), a.reenrichCommand())
 	root.AddCommand(a.versionCommand(), a.completionCommand(root))

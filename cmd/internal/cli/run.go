@@ -93,10 +93,13 @@ func (a *app) run(ctx context.Context, paths []string, every time.Duration) (err
 	if err := pipeline.Open(late); err != nil {
 		return s.why(live, err)
 	}
-	j, err := newJudge(late, a, st, s, pipeline)
-	if err != nil {
-		_, closed := pipeline.Close(late)
-		return errors.Join(s.why(live, err), closed)
+	j := newJudge(a, st, s, time.Hour)
+	if a.settings.data != "" {
+		// The lock of the directory is ours: a run that had the lead is dead.
+		if err := j.table.Take(late); err != nil {
+			_, closed := pipeline.Close(late)
+			return errors.Join(s.why(live, err), closed)
+		}
 	}
 	observePipeline(st.server, pipeline.Stats)
 	observeFollower(st.server, follower.Stats)

@@ -1,17 +1,20 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/scopedrift/scopedrift/cmd/internal/operate"
 	"github.com/scopedrift/scopedrift/cmd/internal/output"
 	"github.com/scopedrift/scopedrift/detector"
+	"github.com/scopedrift/scopedrift/detector/notify"
+	"github.com/scopedrift/scopedrift/detector/tick"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
-	"github.com/scopedrift/scopedrift/pipeline/direct"
+	"github.com/scopedrift/scopedrift/pipeline/kafka"
 	"github.com/scopedrift/scopedrift/pipeline/reenrich"
 	"github.com/scopedrift/scopedrift/schema"
 )
@@ -21,187 +24,183 @@ type judge struct {
 	*app
 	station *station
 	store   *store
-	stats   func() direct.Stats
+	ticker  *tick.Ticker
+	table   *tick.Table
+	outbox  []*notify.Outbox
 	took    func(time.Duration)
-	// known are the findings of the last pass, by id, as they were written.
-	known map[schema.FindingID][]byte
-	// seen is what the last pass was about: there is nothing to do until it
-	// differs.
-	seen ground
-
-	mu             sync.Mutex
-	passes, failed uint64
-	open           map[string]float64
-	changes        map[string]uint64
+	failed  atomic.Uint64
+	// leads says that this process had the lead in its last step.
+	leads atomic.Bool
 }
 
-// ground is what findings depend on.
-type ground struct {
-	calls  uint64
-	digest string
+// wholeShard names what all of a store's detectors share.
+const wholeShard = "all"
+
+func newJudge(a *app, st *station, s *store, posture time.Duration) *judge {
+	j := &judge{app: a, station: st, store: s}
+	j.table = &tick.Table{Conn: s.conn, Shard: wholeShard, Holder: newRun(),
+		Load: func(ctx context.Context) ([]schema.Finding, error) { return clickhouse.Findings(ctx, s.conn) },
+		Write: func(ctx context.Context, findings []schema.Finding, written time.Time) error {
+			return clickhouse.InsertFindings(ctx, s.conn, findings, written)
+		},
+	}
+	j.ticker = tick.New(tick.Config{
+		Store: j.table, Facts: func() detector.Facts { return detector.Store(s.conn) }, Catalog: st.catalogue.Current, Posture: posture,
+		Steadily: func(ctx context.Context, pass func() error) error { return reenrich.Undisturbed(ctx, s.conn, pass) },
+	})
+	return j
 }
 
-// newJudge reads the findings that the store holds.
-func newJudge(ctx context.Context, a *app, st *station, s *store, pipeline *direct.Pipeline) (*judge, error) {
-	j := &judge{app: a, station: st, store: s, stats: pipeline.Stats, known: map[schema.FindingID][]byte{},
-		open: map[string]float64{}, changes: map[string]uint64{}}
-	stored, err := clickhouse.Findings(ctx, s.conn)
-	if err != nil {
-		return nil, err
-	}
-	for i := range stored {
-		if j.known[stored[i].ID], err = json.Marshal(&stored[i]); err != nil {
-			return nil, err
-		}
-	}
-	j.count(stored)
-	return j, nil
+// tellTo adds a receiver of what changes.
+func (j *judge) tellTo(r notify.Receiver, refresh time.Duration) {
+	j.outbox = append(j.outbox, notify.New(notify.Config{Conn: j.store.conn, Receiver: r, Refresh: refresh, Lead: j.leads.Load,
+		Report: func(err error) { j.station.log.Warn().Err(err).Msg("this is tried again") }}))
 }
 
 func (j *judge) observe(s *operate.Server) {
-	read := func(n *uint64) func() uint64 {
-		return func() uint64 { j.mu.Lock(); defer j.mu.Unlock(); return *n }
+	stats := func() tick.Stats {
+		if j.ticker == nil {
+			return tick.Stats{}
+		}
+		return j.ticker.Stats()
 	}
-	s.Counter("scopedrift_detector_passes_total", "Passes over what is stored.", read(&j.passes))
-	s.Counter("scopedrift_detector_failed_total", "Passes that could not be done and are tried again.", read(&j.failed))
+	s.Counter("scopedrift_detector_passes_total", "Passes over what is stored.", func() uint64 { return stats().Steps })
+	s.Counter("scopedrift_detector_full_total", "Passes over everything.", func() uint64 { return stats().Full })
+	s.Counter("scopedrift_detector_idle_total", "Steps that found nothing new.", func() uint64 { return stats().Idle })
+	s.Counter("scopedrift_detector_standby_total", "Steps in which another detector had the lead.", func() uint64 { return stats().Standby })
+	s.Counter("scopedrift_detector_credentials_total", "Credentials judged.", func() uint64 { return stats().Credentials })
+	s.Counter("scopedrift_detector_failed_total", "Passes that could not be done and are tried again.", j.failed.Load)
 	j.took = s.Durations("scopedrift_detector_pass_seconds", "How long a pass took.")
 	s.Gauges("scopedrift_findings_open", "Open findings.", "severity", func() map[string]float64 {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		out := map[string]float64{}
+		out, open := map[string]float64{}, stats().Open
 		for _, word := range schema.Severities() {
-			out[word] = j.open[word]
+			out[word] = float64(open[word])
 		}
 		return out
 	})
+	s.Gauge("scopedrift_findings_suppressed", "Suppressed findings.", func() float64 { return float64(stats().Suppressed) })
 	s.Counters("scopedrift_finding_changes_total", "Findings that were told of.", "change", func() map[string]uint64 {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		return map[string]uint64{"opened": j.changes["opened"], "updated": j.changes["updated"], "resolved": j.changes["resolved"]}
+		out, changes := map[string]uint64{}, stats().Changes
+		for _, kind := range tick.Kinds() {
+			out[string(kind)] = changes[kind]
+		}
+		return out
 	})
+	sum := func(of func(notify.Stats) uint64) func() uint64 {
+		return func() (n uint64) {
+			for _, o := range j.outbox {
+				n += of(o.Stats())
+			}
+			return n
+		}
+	}
+	s.Counter("scopedrift_notify_sent_total", "Findings that receivers acknowledged.", sum(func(n notify.Stats) uint64 { return n.Sent }))
+	s.Counter("scopedrift_notify_failed_total", "Attempts to tell a receiver that failed.", sum(func(n notify.Stats) uint64 { return n.Failed }))
 }
 
 // run judges until ctx ends, as often as every. A pass that fails is tried again.
 func (j *judge) run(ctx context.Context, every time.Duration) error {
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	for _, o := range j.outbox {
+		busy.Go(func() { o.Run(ctx) })
+	}
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
+		if err := j.pass(ctx, false); err != nil && ctx.Err() == nil {
+			var said *fault
+			if j.store.dead() != nil || errors.As(err, &said) {
+				return errJudging(err)
+			}
+			j.failed.Add(1)
+			j.station.log.Error().Err(err).Msg("could not judge what is stored: it is tried again")
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
-		if err := j.pass(ctx); err != nil && ctx.Err() == nil {
-			if j.store.dead() != nil {
-				return errJudging(err)
-			}
-			j.mu.Lock()
-			j.failed++
-			j.mu.Unlock()
-			j.station.log.Error().Err(err).Msg("could not judge what is stored: it is tried again")
+	}
+}
+
+// await waits for the lead: a detector that died has it for a while.
+func (j *judge) await(ctx context.Context) error {
+	for end := time.Now().Add(2 * tick.LeaseTime); ; {
+		lead, err := j.table.Lead(ctx)
+		if lead || err != nil {
+			return err
+		}
+		if time.Now().After(end) {
+			return &fault{text: "another detector works on this store", code: codeBroken, hints: []string{"its findings are in the store: scopedrift findings lists them"}}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Second):
 		}
 	}
 }
 
-// last is the pass after reading has ended.
+// last is the pass after reading has ended: everything is judged as of one moment.
+// Receivers are told of what is left once, and otherwise by the next start.
 func (j *judge) last(ctx context.Context) error {
-	err := j.pass(ctx)
+	err := j.pass(ctx, true)
 	if err != nil && ctx.Err() != nil {
 		j.station.log.Warn().Msg("there was no time left to judge what was read last: the next start does")
 		return nil
 	}
-	return err
+	for _, o := range j.outbox {
+		if failed := o.Flush(ctx); err == nil && failed != nil {
+			j.station.log.Warn().Err(failed).Msg("findings wait in the store for the next start")
+		}
+	}
+	return errors.Join(err, j.table.Resign(ctx))
 }
 
-// pass judges everything that is stored, if anything changed since the last one.
-func (j *judge) pass(ctx context.Context) error {
-	cat := j.station.catalogue.Current()
-	now := ground{calls: j.stats().Calls, digest: cat.Digest}
-	if now == j.seen {
-		return nil
-	}
+// pass judges what changed, or everything, and writes a line for each change.
+func (j *judge) pass(ctx context.Context, everything bool) error {
 	begun := time.Now()
-	var found output.Report
-	err := reenrich.Undisturbed(ctx, j.store.conn, func() error {
-		found.Findings = nil
-		_, err := detector.New(detector.Config{Catalog: cat, Conn: j.store.conn}).Run(ctx, findingsOf{&found})
-		return err
-	})
+	result, err := j.ticker.Tick(ctx, everything)
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	if err := clickhouse.SaveFindings(ctx, j.store.conn, found.Findings, begun); err != nil {
-		return err
+	j.leads.Store(!result.Standby)
+	for i := range result.Changes {
+		if err := output.Line(j.env.Stdout, &result.Changes[i].Finding); err != nil {
+			return broken(err, "the findings are in the store; start again with a standard output that can be written")
+		}
 	}
-	if err := j.tell(found.Findings); err != nil {
-		return err
-	}
-	j.seen = now
-	j.count(found.Findings)
-	j.mu.Lock()
-	j.passes++
-	j.mu.Unlock()
-	if j.took != nil {
+	if j.took != nil && !result.Standby && !result.Idle {
 		j.took(time.Since(begun))
 	}
 	return nil
 }
 
-// tell writes a line for each finding that is new, different or gone.
-func (j *judge) tell(findings []schema.Finding) error {
-	after := make(map[schema.FindingID][]byte, len(findings))
-	changed := func(what string, f *schema.Finding) error {
-		j.mu.Lock()
-		j.changes[what]++
-		j.mu.Unlock()
-		if err := output.Line(j.env.Stdout, f); err != nil {
-			return broken(err, "the findings are in the store; start again with a standard output that can be written")
-		}
-		return nil
-	}
-	for i := range findings {
-		f := &findings[i]
-		body, err := json.Marshal(f)
-		if err != nil {
-			return err
-		}
-		after[f.ID] = body
-		before, known := j.known[f.ID]
-		switch {
-		case !known:
-			err = changed("opened", f)
-		case !bytes.Equal(before, body):
-			err = changed("updated", f)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	for id, body := range j.known {
-		if _, still := after[id]; still {
-			continue
-		}
-		var f schema.Finding
-		if err := json.Unmarshal(body, &f); err != nil {
-			return err
-		}
-		f.Status = schema.StatusResolved
-		if err := changed("resolved", &f); err != nil {
-			return err
-		}
-	}
-	j.known = after
-	return nil
+// findingsTopic is the Kafka topic of findings as a receiver.
+type findingsTopic struct {
+	to   *kafka.Findings
+	name string
 }
 
-func (j *judge) count(findings []schema.Finding) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	clear(j.open)
+// Name names the receiver.
+func (f findingsTopic) Name() string { return "kafka " + f.name }
+
+// Receive writes findings as CloudEvents. The id is of a finding in a state, so
+// that one that comes twice is known.
+func (f findingsTopic) Receive(ctx context.Context, findings []schema.Finding) error {
+	notices := make([]kafka.Notice, len(findings))
 	for i := range findings {
-		j.open[findings[i].Severity.String()]++
+		one := &findings[i]
+		body, err := json.Marshal(one)
+		if err != nil {
+			return err
+		}
+		notices[i] = kafka.Notice{ID: notify.StateID(one.ID, body), Type: "scopedrift.finding." + one.Status.String(), Source: "/scopedrift/detector",
+			Subject: string(one.ID), Time: one.Last, Data: body}
 	}
+	return f.to.Put(ctx, notices...)
 }
