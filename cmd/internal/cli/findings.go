@@ -56,6 +56,7 @@ that are given must hold. What is no longer found is resolved and shown with
 		findings = slices.DeleteFunc(findings, func(x schema.Finding) bool { return !f.keeps(&x) })
 		return output.WriteFindings(a.env.Stdout, output.Format(a.settings.output), version(), findings, a.options(nil))
 	})
+	c.AddCommand(a.suppressCommand())
 	return c
 }
 

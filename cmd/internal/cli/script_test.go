@@ -70,6 +70,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("SCOPEDRIFT_ENGINE", engine)
 			env.Setenv("SCOPEDRIFT_LIBCHDB", library)
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			env.Setenv("SOON", time.Now().AddDate(0, 1, 0).Format(time.DateOnly))
 			env.Setenv("HOSTILE", "no\x1b[2Jfile\u202e\u009b.log")
 			env.Setenv("TMPDIR", filepath.Join(env.WorkDir, ".tmp"))
 			return fixture(env.WorkDir)
