@@ -18,12 +18,12 @@ import (
 	"github.com/scopedrift/scopedrift/schema"
 )
 
-const collectLong = `Turns what gateways log into calls, without a secret in them, and hands them to
-Kafka, where ingesters read them; without --kafka they go to standard output, a
-JSON line each. Collectors need no catalogue and no store.`
+const collectLong = `Turns what gateways log, or packets show, into calls, without a secret in them,
+and hands them to Kafka, where ingesters read them; without --kafka they go to
+standard output, a JSON line each. Collectors need no catalogue and no store.`
 
 func (a *app) collectCommand() *cobra.Command {
-	return group("collect", "hand on calls to Kafka, for a cluster", collectLong, a.collectGatewayCommand(), a.collectReceiveCommand())
+	return group("collect", "hand on calls to Kafka, for a cluster", collectLong, a.collectGatewayCommand(), a.collectPcapCommand(), a.collectReceiveCommand())
 }
 
 const collectGatewayLong = `Reads gateway logs and hands on their calls. With --follow it goes on as the files

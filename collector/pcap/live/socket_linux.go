@@ -26,7 +26,7 @@ type Socket struct {
 	block, left, offset int
 	taken               bool
 
-	freezes, packets, drops uint64
+	freezes, packets, drops atomic.Uint64
 }
 
 // blockBytes is how much the kernel hands over at a time, blockPatience after how
@@ -270,9 +270,9 @@ func (s *Socket) Lost() map[string]uint64 {
 	if err != nil {
 		return nil
 	}
-	s.packets += uint64(stats.Packets)
-	s.drops += uint64(stats.Drops)
-	s.freezes += uint64(stats.Freeze_q_cnt)
+	s.packets.Add(uint64(stats.Packets))
+	s.drops.Add(uint64(stats.Drops))
+	s.freezes.Add(uint64(stats.Freeze_q_cnt))
 	if stats.Drops == 0 {
 		return nil
 	}
@@ -281,5 +281,7 @@ func (s *Socket) Lost() map[string]uint64 {
 
 // Totals returns, as of the last call of Lost, how many packets passed the
 // filter, how many of them the kernel dropped, and how often it stopped because
-// the ring was full.
-func (s *Socket) Totals() (packets, drops, freezes uint64) { return s.packets, s.drops, s.freezes }
+// the ring was full. It may be called from any goroutine.
+func (s *Socket) Totals() (packets, drops, freezes uint64) {
+	return s.packets.Load(), s.drops.Load(), s.freezes.Load()
+}

@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scopedrift/scopedrift/cmd/internal/operate"
+	"github.com/scopedrift/scopedrift/collector"
+	"github.com/scopedrift/scopedrift/collector/pcap"
+	"github.com/scopedrift/scopedrift/collector/pcap/live"
+)
+
+const collectPcapLong = `Captures API calls from packets, HTTP/1, HTTP/2 and gRPC in clear text, and hands
+them on: live from an interface with -i, or from a directory that tcpdump -G or
+-C writes its files into, with --follow. A tap belongs where TLS has ended: beside
+the gateway, in the mesh, on a mirror port behind the load balancer.
+
+-i needs CAP_NET_RAW and nothing else (setcap cap_net_raw+ep scopedrift). What
+the kernel had no room for, what was lost on the way, and TLS that nobody could
+read are counted, and lower coverage. SIGTERM hands on what was read, within 15 s.`
+
+// capturing is what the flags of a capturing collector say.
+type capturing struct {
+	device, filter, follow string
+	promiscuous            bool
+	ring                   size
+	spool                  spooling
+}
+
+func (a *app) collectPcapCommand() *cobra.Command {
+	o := capturing{spool: newSpooling(), ring: size{64 << 20}}
+	c := &cobra.Command{
+		Use: "pcap", Short: "hand on the calls that packets show", Long: collectPcapLong, Args: cobra.NoArgs,
+		Example: "  scopedrift collect pcap -i eth1 --filter 'tcp port 8080' --promiscuous --kafka kafka-1:9092\n" +
+			"  scopedrift collect pcap --follow /var/captures/ --kafka kafka-1:9092 --spool /var/lib/scopedrift/spool\n" +
+			"  scopedrift collect pcap -i lo > calls.jsonl",
+	}
+	flags := c.Flags()
+	flags.StringVarP(&o.device, "interface", "i", "", "interface to capture from")
+	flags.StringVar(&o.filter, "filter", "", "what to capture: ports, hosts and nets, as in 'tcp port 8080 and not net 10.1.0.0/16'")
+	flags.BoolVar(&o.promiscuous, "promiscuous", false, "take packets that are not for this machine, as a mirror port sends them")
+	flags.Var(&o.ring, "ring", "memory that holds packets while the reader is busy")
+	flags.StringVar(&o.follow, "follow", "", "directory of captures to read as they are written")
+	a.bindOutlet(flags, &o.spool)
+	a.settings.bind(flags, "key", "tenant", "metrics-listen")
+	c.RunE = a.action(func(ctx context.Context, _ []string) error {
+		switch {
+		case (o.device == "") == (o.follow == ""):
+			return usage("collect pcap needs one source of packets", "pass -i INTERFACE, or --follow DIR", "scopedrift scan reads capture files that are complete")
+		case o.follow != "" && (o.filter != "" || o.promiscuous):
+			return usage("--filter and --promiscuous are of use with -i only", "leave them out: a capture is read whole")
+		case o.ring.value < 1<<20 || o.ring.value > 4<<30:
+			return usage(fmt.Sprintf("--ring %s is not between 1MiB and 4GiB", &o.ring), "64MiB is usual")
+		}
+		if err := live.Compile(o.filter); o.filter != "" && err != nil {
+			return misused(fmt.Errorf("--filter: %w", err))
+		}
+		return a.collectPcap(ctx, o)
+	})
+	return c
+}
+
+// collectPcap reads packets until ctx ends and hands on their calls.
+func (a *app) collectPcap(ctx context.Context, o capturing) (err error) {
+	var source pcap.Source
+	input := collector.Input{Name: o.device, Format: "pcap"}
+	var socket *live.Socket
+	if o.device != "" {
+		socket = live.New(live.Config{Interface: o.device, Filter: o.filter, Promiscuous: o.promiscuous, RingBytes: int(o.ring.value)})
+		// The right to open it may be gone later, and what is wrong is said at once.
+		if err := socket.Open(); err != nil {
+			return broken(err)
+		}
+		defer func() { err = errors.Join(err, socket.Close()) }()
+		source = socket
+	} else {
+		if info, err := a.env.Stat(o.follow); err != nil || !info.IsDir() {
+			return usage(fmt.Sprintf("%s is no directory", o.follow), "pass --follow DIR with the directory that captures are written into")
+		}
+		input.Name = o.follow
+		source = pcap.NewDirectory(a.env.Path(o.follow))
+	}
+	key, err := a.installationKey()
+	if err != nil {
+		return err
+	}
+	st, err := a.openStation(ctx, "collect", nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.close()) }()
+	if socket != nil {
+		observeSocket(st.server, socket.Totals)
+	}
+	out, err := a.openOutlet(st, o.spool)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.close()) }()
+	st.log.Info().Str("from", input.Name).Str("to", out.name).Msg("capturing")
+	return out.deliver(ctx, func(reading context.Context, sink collector.Sink) error {
+		// What was read is handed on for a while after the end.
+		late, cancel := operate.Drain(reading)
+		defer cancel()
+		watch := a.newCaptures(key).capture.Watch(source, input, sinkUntil{late, sink})
+		observeCapture(st.server, watch.Stats)
+		err := watch.Run(reading)
+		if reading.Err() != nil && errors.Is(err, reading.Err()) {
+			return nil
+		}
+		return err
+	})
+}
+
+// sinkUntil puts batches as long as another context lives than the reader's.
+type sinkUntil struct {
+	ctx  context.Context
+	sink collector.Sink
+}
+
+// Put puts a batch.
+func (s sinkUntil) Put(_ context.Context, batch *collector.Batch) error {
+	return s.sink.Put(s.ctx, batch)
+}
+
+// observeCapture adds the counters of a capture.
+func observeCapture(s *operate.Server, stats func() pcap.Stats) {
+	s.Counter("scopedrift_capture_packets_total", "Packets read.", func() uint64 { return stats().Packets })
+	s.Counter("scopedrift_capture_bytes_total", "Bytes of these packets.", func() uint64 { return stats().Bytes })
+	s.Counter("scopedrift_capture_connections_total", "TCP connections seen.", func() uint64 { return stats().Connections })
+	s.Counters("scopedrift_capture_protocols_total", "What these connections spoke; tls cannot be read.", "protocol", func() map[string]uint64 { return stats().Protocols })
+	s.Counters("scopedrift_capture_calls_total", "Calls handed on, by how certain request and answer belong together.", "quality", func() map[string]uint64 { return stats().Calls })
+	s.Counter("scopedrift_capture_gap_bytes_total", "Bytes that the tap lost inside connections.", func() uint64 { return stats().GapBytes })
+	s.Counter("scopedrift_capture_one_sided_bytes_total", "Bytes of directions that the tap does not show.", func() uint64 { return stats().OneSidedBytes })
+	s.Counters("scopedrift_capture_skipped_total", "Packets without a TCP segment that could be read.", "reason", func() map[string]uint64 { return stats().Skipped })
+	s.Counters("scopedrift_capture_unread_total", "Packets of protocols that are not read.", "protocol", func() map[string]uint64 { return stats().Unread })
+	s.Counters("scopedrift_capture_dropped_total", "What a limit or an oddity made unreadable.", "reason", func() map[string]uint64 { return stats().Dropped })
+}
+
+// observeSocket adds what the kernel counts of a live capture.
+func observeSocket(s *operate.Server, totals func() (packets, drops, freezes uint64)) {
+	s.Counter("scopedrift_capture_kernel_packets_total", "Packets that passed the filter.", func() uint64 { n, _, _ := totals(); return n })
+	s.Counter("scopedrift_capture_kernel_drops_total", "Packets that the kernel had no room for.", func() uint64 { _, n, _ := totals(); return n })
+	s.Counter("scopedrift_capture_kernel_freezes_total", "How often the ring was full.", func() uint64 { _, _, n := totals(); return n })
+}
