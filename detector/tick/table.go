@@ -30,7 +30,12 @@ const LeaseTime = 30 * time.Second
 
 // Touched lists of which principals calls were stored at or after a time.
 func (t *Table) Touched(ctx context.Context, since time.Time) ([]Touch, error) {
-	rows, err := t.Conn.Query(ctx, "SELECT credential, stored FROM "+table.Touched+" WHERE stored >= toDateTime64(?, 6, 'UTC')", text(since))
+	from := "toDateTime64('" + text(since) + "', 6, 'UTC')"
+	if since.IsZero() {
+		from = fmt.Sprintf("toStartOfMinute(now('UTC')) - toIntervalSecond(%d)", int(Overlap.Seconds()))
+	}
+	rows, err := t.Conn.Query(ctx, "SELECT credential, toStartOfMinute(stored) AS begin, count() FROM "+table.Touched+
+		" WHERE stored >= "+from+" GROUP BY credential, begin")
 	if err != nil {
 		return nil, fmt.Errorf("read whose calls are new: %w", err)
 	}
@@ -39,11 +44,11 @@ func (t *Table) Touched(ctx context.Context, since time.Time) ([]Touch, error) {
 	for rows.Next() {
 		var hash string
 		var one Touch
-		if err := rows.Scan(&hash, &one.Stored); err != nil {
+		if err := rows.Scan(&hash, &one.Begin, &one.Times); err != nil {
 			return nil, fmt.Errorf("read whose calls are new: %w", err)
 		}
 		copy(one.Principal[:], hash)
-		one.Stored = one.Stored.UTC()
+		one.Begin = one.Begin.UTC()
 		list = append(list, one)
 	}
 	return list, rows.Err()

@@ -26,10 +26,17 @@ import (
 	"github.com/scopedrift/scopedrift/schema/catalog"
 )
 
-// Touch says that calls of a principal were stored at a time of the store's clock.
+// Touch says how often calls of a principal were stored in a minute of the store's
+// clock. The number rises when an insert that came in then is done later.
 type Touch struct {
+	Minute
+	Times uint64
+}
+
+// Minute is a minute, by its begin, in which calls of a principal were stored.
+type Minute struct {
 	Principal schema.PrincipalHash
-	Stored    time.Time
+	Begin     time.Time
 }
 
 // Suppression silences a finding until a time.
@@ -41,7 +48,9 @@ type Suppression struct {
 // Store is what a ticker asks of the store. Errors are final for a step, which is
 // then done again.
 type Store interface {
-	// Touched lists of which principals calls were stored at or after a time.
+	// Touched lists of which principals calls were stored at or after a time, which
+	// is that of a full minute. The zero time means what may still become visible:
+	// the minutes of [Overlap] before the store's own now.
 	Touched(ctx context.Context, since time.Time) ([]Touch, error)
 	// Findings lists all findings, the resolved ones too.
 	Findings(ctx context.Context) ([]schema.Finding, error)
@@ -125,17 +134,17 @@ type Stats struct {
 // it, and does what this one would have done.
 var ErrLost = errors.New("another detector has taken the lead of this shard")
 
-// overlap is how far back a step looks for what was touched: an insert is seen
+// Overlap is how far back a step looks for what was touched: an insert is seen
 // when it is done, and bears the time at which it came in.
-const overlap = 10 * time.Minute
+const Overlap = 10 * time.Minute
 
 // Ticker judges continuously. Use it from one goroutine, but for Stats.
 type Ticker struct {
 	cfg Config
 	// known are the findings as they are in the store; nil before they were read.
 	known map[schema.FindingID]known
-	// seen are the touches within the overlap that were judged, upto their latest.
-	seen map[Touch]struct{}
+	// seen are the touches within the Overlap that were judged, upto their latest.
+	seen map[Minute]uint64
 	upto time.Time
 	// full is when everything was judged, with which catalogue, and on which day of
 	// the store; moved says that something was judged since.
@@ -205,7 +214,7 @@ func (t *Ticker) Tick(ctx context.Context, everything bool) (Result, error) {
 	var touches []Touch
 	since := t.upto
 	if !since.IsZero() {
-		since = since.Add(-overlap)
+		since = since.Add(-Overlap)
 	}
 	if touches, err = t.cfg.Store.Touched(ctx, since); err != nil {
 		return Result{}, err
@@ -273,7 +282,7 @@ func stored(f *schema.Finding) (known, error) {
 func (t *Ticker) fresh(touches []Touch) []schema.PrincipalHash {
 	var list []schema.PrincipalHash
 	for _, one := range touches {
-		if _, ok := t.seen[one]; !ok {
+		if t.seen[one.Minute] != one.Times {
 			list = append(list, one.Principal)
 		}
 	}
@@ -284,14 +293,14 @@ func (t *Ticker) fresh(touches []Touch) []schema.PrincipalHash {
 // remember takes touches as judged.
 func (t *Ticker) remember(touches []Touch) {
 	for _, one := range touches {
-		if one.Stored.After(t.upto) {
-			t.upto = one.Stored
+		if one.Begin.After(t.upto) {
+			t.upto = one.Begin
 		}
 	}
-	t.seen = make(map[Touch]struct{}, len(touches))
+	t.seen = make(map[Minute]uint64, len(touches))
 	for _, one := range touches {
-		if !one.Stored.Before(t.upto.Add(-overlap)) {
-			t.seen[one] = struct{}{}
+		if !one.Begin.Before(t.upto.Add(-Overlap)) {
+			t.seen[one.Minute] = one.Times
 		}
 	}
 }

@@ -149,7 +149,7 @@ func TestLateAndRestarted(t *testing.T) {
 			calls := detectortest.Random(r, 1500)
 			r.Shuffle(len(calls), func(i, k int) { calls[i], calls[k] = calls[k], calls[i] })
 			one, _ := h.ticker("one")
-			for part := range slices.Chunk(calls, 100+r.IntN(300)) {
+			for part := range slices.Chunk(calls, 200+r.IntN(400)) {
 				h.put(t, part)
 				if r.IntN(4) == 0 {
 					one, _ = h.ticker("one") // it was started again
