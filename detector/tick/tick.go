@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -374,88 +373,6 @@ func (t *Ticker) judge(ctx context.Context, cat *catalog.Catalog, fresh []schema
 		t.full, t.digest = t.cfg.Now(), cat.Digest
 	}
 	return nil
-}
-
-// compare finds what became different: of the judged credentials, what was found
-// is all that stands.
-func (t *Ticker) compare(found []schema.Finding, silenced map[schema.FindingID]Suppression, judged func(credential string) bool) ([]Change, error) {
-	var changes []Change
-	stand := make(map[schema.FindingID]bool, len(found))
-	for _, f := range found {
-		stand[f.ID] = true
-		if s, ok := silenced[f.ID]; ok {
-			silence(&f, s)
-		}
-		before, known := t.known[f.ID]
-		now, err := stored(&f)
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case !known && f.Status == schema.StatusSuppressed, known && f.Status == schema.StatusSuppressed && before.status != schema.StatusSuppressed:
-			changes = append(changes, Change{Suppressed, f})
-		case !known:
-			changes = append(changes, Change{Opened, f})
-		case before.status != schema.StatusOpen && f.Status == schema.StatusOpen:
-			changes = append(changes, Change{Reopened, f})
-		case !bytes.Equal(before.body, now.body):
-			changes = append(changes, Change{Updated, f})
-		}
-	}
-	var gone []schema.FindingID
-	for id, one := range t.known {
-		if !stand[id] && one.status != schema.StatusResolved && judged(one.credential) {
-			gone = append(gone, id)
-		}
-	}
-	slices.Sort(gone)
-	for _, id := range gone {
-		var f schema.Finding
-		if err := json.Unmarshal(t.known[id].body, &f); err != nil {
-			return nil, fmt.Errorf("read finding %s: %w", id, err)
-		}
-		f.Status = schema.StatusResolved
-		changes = append(changes, Change{Resolved, f})
-	}
-	return changes, nil
-}
-
-// suppressedBecause begins the reason by which a finding says why it is silent.
-const suppressedBecause = "suppressed until "
-
-func silence(f *schema.Finding, s Suppression) {
-	f.Status = schema.StatusSuppressed
-	f.Reasons = append(slices.Clone(f.Reasons), suppressedBecause+s.Until.UTC().Format(time.DateTime)+" UTC: "+s.Reason)
-}
-
-// silence applies suppressions that began or ended since the last step to what is
-// known, without judging anything.
-func (t *Ticker) silence(ctx context.Context) ([]Change, error) {
-	silenced, err := t.cfg.Store.Suppressions(ctx, t.cfg.Now())
-	if err != nil {
-		return nil, err
-	}
-	var changes []Change
-	for id, one := range t.known {
-		s, silent := silenced[id]
-		if one.status == schema.StatusResolved || silent == (one.status == schema.StatusSuppressed) {
-			continue
-		}
-		var f schema.Finding
-		if err := json.Unmarshal(one.body, &f); err != nil {
-			return nil, fmt.Errorf("read finding %s: %w", id, err)
-		}
-		if silent {
-			silence(&f, s)
-			changes = append(changes, Change{Suppressed, f})
-			continue
-		}
-		f.Status = schema.StatusOpen
-		f.Reasons = slices.DeleteFunc(f.Reasons, func(r string) bool { return strings.HasPrefix(r, suppressedBecause) })
-		changes = append(changes, Change{Reopened, f})
-	}
-	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(string(a.Finding.ID), string(b.Finding.ID)) })
-	return changes, t.apply(ctx, changes)
 }
 
 // apply saves changes and takes them as known.
