@@ -1,4 +1,4 @@
-// The report program reads `go test -json` on standard input and prints what a
+// Command report reads `go test -json` on standard input and prints what a
 // person wants: go test's closing line of every package, the whole output of
 // tests that failed, and at the end the skipped tests with their reasons. Its
 // exit code is 1 if anything failed, or if the input broke off.

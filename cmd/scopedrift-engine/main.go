@@ -1,4 +1,4 @@
-// The scopedrift-engine program holds the embedded ClickHouse and nothing else,
+// Command scopedrift-engine holds the embedded ClickHouse and nothing else,
 // so that scopedrift itself needs no dynamic loader and survives a crash of it.
 package main
 

@@ -150,6 +150,9 @@ func (j *judge) last(ctx context.Context) error {
 		j.station.log.Warn().Msg("there was no time left to judge what was read last: the next start does")
 		return nil
 	}
+	if !j.leads.Load() {
+		return err // whoever has the lead tells
+	}
 	for _, o := range j.outbox {
 		if failed := o.Flush(ctx); err == nil && failed != nil {
 			j.station.log.Warn().Err(failed).Msg("findings wait in the store for the next start")

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -118,18 +119,11 @@ func appendTo(t *testing.T, path string, data []byte) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err == nil {
 		_, err = file.Write(data)
-		err = cmp2(err, file.Close())
+		err = errors.Join(err, file.Close())
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func cmp2(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // sortedFindings are the findings of JSON lines, byte for byte, sorted.
