@@ -97,6 +97,7 @@ func (t *table) bound() {
 // remove ends a connection and forgets it.
 func (t *table) remove(c *connection) {
 	c.flush()
+	c.count()
 	t.unlink(c)
 	delete(t.connections, c.key)
 }

@@ -209,6 +209,22 @@ func (c *connection) flush() {
 	c.finish()
 }
 
+// count enters a connection that is over into the books.
+func (c *connection) count() {
+	a, b := &c.dirs[0], &c.dirs[1]
+	if !a.dataSeen && !b.dataSeen {
+		return
+	}
+	if a.seen && b.seen {
+		c.table.stats.BothWays++
+	} else {
+		c.table.stats.OneWay++
+	}
+	if c.midstream() {
+		c.table.stats.Late++
+	}
+}
+
 // release drops what is held of one direction.
 func (c *connection) release(s side) {
 	d := &c.dirs[s]

@@ -39,6 +39,13 @@ type Stats struct {
 	// http/1, http/2, tls, upgraded, other.
 	Connections uint64
 	Protocols   map[string]uint64
+	// BothWays and OneWay are the connections with payload, now over, of which
+	// packets of both directions were captured, or of one alone. Late are those
+	// among them whose beginning was not captured.
+	BothWays, OneWay, Late uint64
+	// StreamBytes is the payload that was read, each byte once; what was lost is
+	// in GapBytes, OneSidedBytes and CutBytes.
+	StreamBytes uint64
 	// TLSServers counts TLS handshakes by the server name they ask for, "" where
 	// they name none and "(more)" beyond the first 1,024 names.
 	TLSServers map[string]uint64

@@ -269,6 +269,7 @@ func (c *connection) deliver(from side, s *segment) {
 	}
 	if len(s.data) > 0 {
 		d.next += uint32(len(s.data))
+		c.table.stats.StreamBytes += uint64(len(s.data))
 		rest := s.chunk
 		for len(rest.data) > 0 {
 			c.proto, rest = c.proto.data(from, rest)

@@ -78,7 +78,9 @@ func TestStreams(t *testing.T) {
 	}{
 		{name: "in order", parts: []part{
 			{from: 'c', text: q1}, {from: 's', has: ql, text: a1}, {from: 'c', at: ql, has: al, text: q2}, {from: 's', at: al, has: 2 * ql, text: a2}},
-			want: "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete"},
+			want: "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", check: func(s Stats) bool {
+				return s.BothWays == 1 && s.OneWay == 0 && s.Late == 0 && s.StreamBytes == uint64(2*ql+2*al)
+			}},
 		{name: "answer before its request", parts: []part{
 			{from: 's', has: ql, text: a1}, {from: 'c', text: q1}},
 			want: "GET a/1 201 0/4 complete", check: func(s Stats) bool { return s.Held == 1 && s.Gaps == 0 }},
@@ -88,7 +90,7 @@ func TestStreams(t *testing.T) {
 			want: "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", check: func(s Stats) bool { return s.Gaps == 0 }},
 		{name: "sent again", parts: []part{
 			{from: 'c', text: q1}, {from: 'c', text: q1}, {from: 's', has: ql, text: a1}, {from: 's', has: ql, text: a1}},
-			want: "GET a/1 201 0/4 complete", check: func(s Stats) bool { return s.Retransmitted == 2 }},
+			want: "GET a/1 201 0/4 complete", check: func(s Stats) bool { return s.Retransmitted == 2 && s.StreamBytes == uint64(ql+al) }},
 		{name: "sent again with more", parts: []part{
 			{from: 'c', text: q1[:9]}, {from: 'c', text: q1}, {from: 's', has: ql, text: a1}},
 			want: "GET a/1 201 0/4 complete", check: func(s Stats) bool { return s.Overlapping == 1 }},
@@ -119,6 +121,10 @@ func TestStreams(t *testing.T) {
 		{name: "one of two pipelined requests was lost", parts: []part{
 			{from: 'c', at: ql, text: q2}, {from: 's', has: 2 * ql, text: a1}, {from: 's', at: al, has: 2 * ql, text: a2}},
 			want: " 10.0.0.2:80 201 0/0 orphan\n 10.0.0.2:80 202 0/0 orphan\nGET a/2 0 0/0 gap"},
+		{name: "requests alone", bare: true, parts: []part{{from: 'c', has: 100, text: q1}, {from: 'c', at: ql, has: 100 + al, text: q2}},
+			want: "GET a/1 0 0/0 unanswered\nGET a/2 0 0/0 unanswered", check: func(s Stats) bool {
+				return s.BothWays == 0 && s.OneWay == 1 && s.Late == 1 && s.OneSidedBytes == uint64(al)
+			}},
 		{name: "joined before an answer", bare: true, parts: []part{
 			{from: 's', has: 500, text: a1}, {from: 'c', at: 500, has: al, text: q2}, {from: 's', at: al, has: 500 + ql, text: a2},
 			{from: 'c', at: 500 + ql, has: 2 * al, text: q3}, {from: 's', at: 2 * al, has: 500 + 2*ql, text: a3}},

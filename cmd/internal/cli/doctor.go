@@ -23,7 +23,9 @@ import (
 const doctorLong = `Reads logs as scan would, keeps nothing, and says what they show: what share of
 the calls has a time, a credential, scopes, a decision, a tenant; what could not
 be read, and why; which field of the log is missing for each gap; and the log
-format to configure at that gateway. With --catalog it also says what share of
+format to configure at that gateway. Of a packet capture it says what share of
+the connections was seen both ways, what was lost, what is encrypted, which
+operations showed a credential, and what to mirror instead. With --catalog it also says what share of
 the calls the catalogue can route, and names those it cannot.`
 
 // diagnosis is what doctor says about one input.
@@ -47,6 +49,8 @@ type diagnosis struct {
 	// Unrouted counts calls that the catalogue does not know, by host, method
 	// and grouped path; the most frequent ones.
 	Unrouted []unrouted `json:"unrouted,omitempty"`
+	// Capture is there for packet captures.
+	Capture *tapped `json:"capture,omitempty"`
 }
 
 // shown is one thing that calls may show.
@@ -121,7 +125,12 @@ func (a *app) doctor(ctx context.Context, args []string) error {
 	result := checkup{Inputs: []*diagnosis{}, Recipes: g.Recipes(&report)}
 	for i := range report.Inputs {
 		in := &report.Inputs[i]
-		result.Inputs = append(result.Inputs, diagnose(in, inputOf(in, captured), sink.inputs[in.Input.Name], len(cat.Services) > 0))
+		x := sink.inputs[in.Input.Name]
+		d := diagnose(in, inputOf(in, captured), x, len(cat.Services) > 0)
+		if s, ok := captured.stats[in.Input.Name]; ok && in.Capture {
+			d.Capture = tap(&s, cmp.Or(x, &examined{}))
+		}
+		result.Inputs = append(result.Inputs, d)
 	}
 	if a.settings.output == "json" {
 		return errors.Join(output.Document(a.env.Stdout, result), err)
@@ -134,6 +143,8 @@ type examined struct {
 	calls, time, credential, scopes, decision, tenant, client, workload, operation, routed uint64
 	kinds                                                                                  map[string]uint64
 	unrouted                                                                               map[unrouted]uint64
+	// operations counts calls with and without credential.
+	operations map[unrouted][2]uint64
 }
 
 // examiner is a sink that looks at calls and keeps none.
@@ -169,6 +180,8 @@ func (e *examiner) Put(_ context.Context, batch *schema.Batch) error {
 			}
 		}
 		e.route(x, c)
+		x.seen(c.Host, cmp.Or(c.Operation, strings.TrimSpace(c.Method+" "+grouped(c.Path))),
+			c.Credential.Kind != schema.KindUnknown && c.Credential.Kind != schema.KindAnonymous)
 	}
 	return nil
 }
@@ -294,6 +307,9 @@ func (a *app) printCheckup(c *checkup) error {
 			}
 		}
 		d.printGaps(line)
+		if d.Capture != nil {
+			d.Capture.print(line)
+		}
 		for i, u := range d.Unrouted {
 			if i == 0 {
 				line("  not in the catalogue:")

@@ -1,0 +1,46 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/scopedrift/scopedrift/collector/pcap"
+)
+
+// TestTapAdvice states for each fault of a tap which sentence names it, and
+// that a good tap hears none.
+func TestTapAdvice(t *testing.T) {
+	calls := func(n, without uint64) *examined {
+		return &examined{calls: n, kinds: map[string]uint64{"api_key": n - without, "anonymous": without}}
+	}
+	for _, c := range []struct {
+		name  string
+		stats pcap.Stats
+		x     *examined
+		// want are words of the sentences, one each, in order.
+		want []string
+	}{
+		{"a good one", pcap.Stats{Packets: 100, Connections: 10, BothWays: 10, StreamBytes: 1e6, Protocols: map[string]uint64{"http/1": 10}}, calls(50, 10), nil},
+		{"nothing", pcap.Stats{}, calls(0, 0), []string{"no packets"}},
+		{"UDP", pcap.Stats{Packets: 9}, calls(0, 0), []string{"no TCP connection"}},
+		{"encrypted", pcap.Stats{Packets: 9, BothWays: 10, StreamBytes: 1e6, Protocols: map[string]uint64{"http/1": 1, "tls": 9}}, calls(5, 0), []string{"90 % of the connections are encrypted"}},
+		{"one way", pcap.Stats{Packets: 9, BothWays: 1, OneWay: 9, StreamBytes: 1e6}, calls(5, 0), []string{"90 % of the connections show one direction"}},
+		{"cut", pcap.Stats{Packets: 9, BothWays: 1, StreamBytes: 1e6, CutBytes: 10}, calls(5, 0), []string{"snap length"}},
+		{"lossy", pcap.Stats{Packets: 9, BothWays: 1, StreamBytes: 980, GapBytes: 20}, calls(5, 0), []string{"2.0 % of the payload"}},
+		{"late HTTP/2", pcap.Stats{Packets: 9, BothWays: 2, Late: 1, StreamBytes: 980, Protocols: map[string]uint64{"http/2": 2}}, calls(5, 0), []string{"50 % of the connections were joined late"}},
+		{"QUIC", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980, Skipped: map[string]uint64{"quic": 7}}, calls(5, 0), []string{"7 packets of QUIC"}},
+		{"another protocol", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980, Protocols: map[string]uint64{"other": 2}}, calls(0, 0), []string{"no HTTP was found"}},
+		{"behind what checks", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980}, calls(10, 9), []string{"90 % of the calls show no credential"}},
+	} {
+		got := tap(&c.stats, c.x).Advice
+		if len(got) != len(c.want) {
+			t.Errorf("%s: the advice is %q, want %d sentences", c.name, got, len(c.want))
+			continue
+		}
+		for i := range got {
+			if !strings.Contains(got[i], c.want[i]) {
+				t.Errorf("%s: %q does not say %q", c.name, got[i], c.want[i])
+			}
+		}
+	}
+}
