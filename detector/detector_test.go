@@ -115,6 +115,13 @@ func TestWhatWasNotReadIsNotUnused(t *testing.T) {
 	if n, _ := unused(facts); n != 0 {
 		t.Errorf("%d findings with losses of an unknown kind of log", n)
 	}
+	// Encrypted connections are of the service whose host they name.
+	for host, want := range map[string]int{"orders.test": 0, "elsewhere.test": 1, "": 1} {
+		facts.Lost[0].Reason = schema.LostTLS + host
+		if n, why := unused(facts); n != want {
+			t.Errorf("%d findings with encrypted connections to %q, withheld for %q", n, host, why)
+		}
+	}
 }
 
 type failing struct{ detectortest.Output }

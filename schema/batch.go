@@ -52,3 +52,9 @@ type Account struct {
 
 // Lost begins the reasons of what a collector saw and could not hand on.
 const Lost = "lost:"
+
+// LostTLS begins the reason under which encrypted connections are counted; the
+// server name that they ask for follows, empty where none is known. Such a
+// connection is at least one call that was not seen, of the service with that
+// host and no other.
+const LostTLS = Lost + "tls:"

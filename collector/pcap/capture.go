@@ -160,6 +160,8 @@ type run struct {
 	// packets since then that carry no segment.
 	firstUnit uint64
 	skipped   map[string]uint64
+	// told is what earlier batches said of calls that were not seen.
+	told unseen
 	// link and linkCount count packets by link type without a look-up for each.
 	link      linkType
 	linkCount uint64
@@ -306,6 +308,7 @@ func (r *run) put(ctx context.Context, done bool) error {
 	if len(r.builder.calls) == 0 && !done && r.firstUnit == r.stats.Packets {
 		return nil
 	}
+	r.tell()
 	batch := &collector.Batch{
 		Input: r.in, FirstUnit: r.firstUnit, NextUnit: r.stats.Packets,
 		Calls: r.builder.calls, Skipped: r.skipped, Done: done,

@@ -225,6 +225,11 @@ func (c *Coverage) kinds() map[string]bool {
 
 // concerns says whether what was lost may have been calls of the service.
 func (c *Coverage) concerns(l *Loss, service string, known map[string]bool) bool {
+	if host, encrypted := strings.CutPrefix(l.Reason, schema.LostTLS); encrypted {
+		// What is encrypted is mostly of others: only a name says that it is not.
+		s := c.catalog.ServiceNamed(service)
+		return host != "" && (host == service || s != nil && c.catalog.ServesHost(s, host))
+	}
 	_, carries := c.carriers[service][l.SourceType]
 	return carries || !known[l.SourceType]
 }

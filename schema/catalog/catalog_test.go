@@ -270,6 +270,17 @@ services:
 			t.Errorf("service of %s %q: %+v, want %q", tt.host, tt.path, s, tt.service)
 		}
 	}
+	for _, tt := range []struct {
+		service, host string
+		want          bool
+	}{
+		{"v1", "api.example.com", true}, {"exact", "API.example.com:443", true}, {"v1", "nine.example.com", false}, {"v1", "", false},
+		{"any", "nobody", true}, {"any", "api.example.com", true},
+	} {
+		if got := c.ServesHost(c.ServiceNamed(tt.service), tt.host); got != tt.want {
+			t.Errorf("%s serves %q: %v", tt.service, tt.host, got)
+		}
+	}
 	if _, ok := Empty().Route("a", "GET", "/"); ok {
 		t.Error("the empty catalogue knows a service")
 	}

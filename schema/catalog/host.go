@@ -180,6 +180,19 @@ func (c *Catalog) ServiceForHost(host, path string) *Service {
 	return site.services[0]
 }
 
+// ServesHost reports whether the service has that host, whatever other services
+// share it.
+func (c *Catalog) ServesHost(s *Service, host string) bool {
+	for h := c.hosts.nearest(host); h != nil; h = h.next {
+		for _, site := range h.sites {
+			if slices.Contains(site.services, s) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func pathOnly(path string) string {
 	if i := strings.IndexByte(path, '?'); i >= 0 {
 		return path[:i]
