@@ -32,7 +32,9 @@ type lane struct {
 	// finish lives a little longer than the lane.
 	finish context.Context
 	bench  *bench
-	ids    *ids.Memory
+	// holds says that the lane has the bench for itself.
+	holds bool
+	ids   *ids.Memory
 	// fresh says that ids are not those of the partition's last owner.
 	fresh bool
 	seen  sequence
@@ -141,6 +143,7 @@ func (l *lane) fill(ctx context.Context, from int64, planned *plan) error {
 			}
 			return nil
 		})
+		l.leave()
 		if errors.Is(err, kafka.ErrOutOfRange) || err == nil && next == last && planned != nil {
 			next, err = l.hole(ctx, next, limit)
 		}
@@ -181,8 +184,10 @@ func (l *lane) take(offset int64, value []byte) {
 	if b.born.IsZero() {
 		b.born = l.in.cfg.Now()
 	}
-	l.bench.mu.Lock()
-	defer l.bench.mu.Unlock()
+	if !l.holds {
+		l.bench.mu.Lock()
+		l.holds = true
+	}
 	if len(l.calls) == cap(l.calls) {
 		l.add()
 	}
@@ -258,6 +263,15 @@ func storable(t time.Time) bool { return !t.Before(firstStorable) && t.Before(en
 func (l *lane) add() {
 	l.batch.set.Add(l.calls)
 	l.calls = l.calls[:0]
+}
+
+// leave gives the bench back that take took: once for the messages of a fetch,
+// which wait for nothing in between.
+func (l *lane) leave() {
+	if l.holds {
+		l.holds = false
+		l.bench.mu.Unlock()
+	}
 }
 
 func (l *lane) flush() {

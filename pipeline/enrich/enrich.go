@@ -20,6 +20,8 @@ type Enricher struct {
 	// learned keeps the grouped name of a path's shape, so that each is built
 	// once; bounded.
 	learned map[learnedKey]string
+	// shape is the memory that a path's shape is written in.
+	shape []byte
 }
 
 type learnedKey struct{ method, shape string }
@@ -93,9 +95,21 @@ func hostName(host string) string {
 // at one segment at a time, so the name never depends on other calls or their
 // order. It serves grouping; no verdict rests on it.
 func (e *Enricher) learn(method, path string) string {
-	shape := groupPath(path)
-	key := learnedKey{method, shape}
-	if name, ok := e.learned[key]; ok {
+	if !grouped(path) {
+		// The name of a path that stays as it is costs no more than its length.
+		return e.name(method, path)
+	}
+	e.shape = appendShape(e.shape[:0], path)
+	// The compiler looks a key of bytes up without making a text of them.
+	if name, ok := e.learned[learnedKey{method, string(e.shape)}]; ok {
+		return name
+	}
+	return e.name(method, string(e.shape))
+}
+
+// name returns the one text that says method and shape.
+func (e *Enricher) name(method, shape string) string {
+	if name, ok := e.learned[learnedKey{method, shape}]; ok {
 		return name
 	}
 	name := strings.TrimSpace(method + " " + shape)
@@ -108,30 +122,43 @@ func (e *Enricher) learn(method, path string) string {
 // maxSegments bounds a learned name; the rest is written as "**".
 const maxSegments = 12
 
-func groupPath(path string) string {
-	if !strings.ContainsAny(path, "0123456789{") && len(path) < 64 && strings.Count(path, "/") <= maxSegments {
-		return path
+// grouped says that a path may have a shape other than itself.
+func grouped(path string) bool {
+	if len(path) >= 64 {
+		return true
 	}
-	var b strings.Builder
+	slashes := 0
+	for i := range len(path) {
+		switch c := path[i]; {
+		case c >= '0' && c <= '9', c == '{':
+			return true
+		case c == '/':
+			slashes++
+		}
+	}
+	return slashes > maxSegments
+}
+
+// appendShape appends a path with "{id}" for each segment that looks like one.
+func appendShape(to []byte, path string) []byte {
 	segments := 0
 	for len(path) > 0 {
-		segment, rest, found := strings.Cut(path, "/")
 		if segments == maxSegments {
-			b.WriteString("**")
-			break
+			return append(to, "**"...)
 		}
+		segment, rest, found := strings.Cut(path, "/")
 		if looksLikeID(segment) {
-			b.WriteString("{id}")
+			to = append(to, "{id}"...)
 		} else {
-			b.WriteString(segment)
+			to = append(to, segment...)
 		}
 		if found {
-			b.WriteByte('/')
+			to = append(to, '/')
 		}
 		path = rest
 		segments++
 	}
-	return b.String()
+	return to
 }
 
 // looksLikeID reports whether a path segment names one object rather than a

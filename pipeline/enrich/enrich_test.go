@@ -1,13 +1,17 @@
 package enrich
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/catalog"
 )
 
-func TestGroupPath(t *testing.T) {
+func TestShape(t *testing.T) {
+	e := New(catalog.Empty())
 	for _, test := range []struct{ path, want string }{
 		{"/orders", "/orders"},
 		{"/orders/4711", "/orders/{id}"},
@@ -22,8 +26,41 @@ func TestGroupPath(t *testing.T) {
 		{"", ""},
 		{"/a/b/c/d/e/f/g/h/i/j/k/l/m/n", "/a/b/c/d/e/f/g/h/i/j/k/**"},
 	} {
-		if got := groupPath(test.path); got != test.want {
-			t.Errorf("groupPath(%q) = %q, want %q", test.path, got, test.want)
+		for range 2 { // the second time from memory
+			if got, want := e.learn("GET", test.path), strings.TrimSpace("GET "+test.want); got != want {
+				t.Errorf("%q is learned as %q, want %q", test.path, got, want)
+			}
+		}
+	}
+}
+
+// TestNoAllocation completes calls to many objects of a few kinds.
+func TestNoAllocation(t *testing.T) {
+	service := t.TempDir() + "/catalog.yaml"
+	if err := os.WriteFile(service, []byte("services:\n  - name: orders\n    hosts: [orders.example.com]\n    operations:\n      - operation: GET /orders/{id}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	known, err := catalog.Load(service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := make([]string, 512)
+	for i := range paths {
+		paths[i] = fmt.Sprintf("/orders/%d", i*7919)
+	}
+	for name, c := range map[string]*catalog.Catalog{"learned": catalog.Empty(), "catalogue": known} {
+		e, i := New(c), 0
+		one := func() {
+			call := schema.Call{Method: "GET", Host: "orders.example.com", Path: paths[i%len(paths)]}
+			i++
+			e.Call(&call)
+			if call.Operation != "GET /orders/{id}" {
+				t.Fatalf("%s: %s is %q", name, call.Path, call.Operation)
+			}
+		}
+		one()
+		if n := testing.AllocsPerRun(len(paths), one); n != 0 {
+			t.Errorf("%s: %v allocations a call", name, n)
 		}
 	}
 }

@@ -50,7 +50,9 @@ func (m *Memory) Add(id schema.CallID) bool {
 		}
 		// Two generations: dropping the older one costs nothing a call.
 		m.forgot = m.forgot || m.past.size > 0
-		m.past, m.now = m.now, set{}
+		// Its memory serves the next one.
+		m.past, m.now = m.now, m.past
+		m.now.clear()
 	}
 	return m.now.add(id)
 }
@@ -150,6 +152,15 @@ func (s *set) add(id schema.CallID) bool {
 	shard.used++
 	s.size++
 	return true
+}
+
+// clear forgets all ids and keeps the memory.
+func (s *set) clear() {
+	for i := range s.shards {
+		clear(s.shards[i].places)
+		s.shards[i].used = 0
+	}
+	s.size, s.zero = 0, false
 }
 
 func (s *shard) grow() {

@@ -223,7 +223,7 @@ func (t *hostTable) single(host string) *Service {
 
 // nearest returns the sites of the nearest name of a host, or nil.
 func (t *hostTable) nearest(host string) *hostSites {
-	if len(host) > maxHost || len(host) == 0 {
+	if len(host) > maxHost || len(host) == 0 || len(t.exact)+len(t.wild) == 0 {
 		return nil
 	}
 	name := hostName(host)
