@@ -32,7 +32,9 @@ type Config struct {
 	MinDays, Horizon int
 	// Only, if it is not nil, narrows the pass to the subjects behind these
 	// principals: what it says of them is what a whole pass says. The inventory
-	// of a store without a catalogue is of all credentials, so it is left out.
+	// of a store without a catalogue is of all credentials, so it is left out;
+	// and scores are not ranked: [Rank] does that, together with what stands of
+	// other credentials.
 	Only []schema.PrincipalHash
 	// Progress is told how many credentials are done, and of how many; it may
 	// be nil.
@@ -95,6 +97,10 @@ func (d *Detector) Run(ctx context.Context, h Handler) (Summary, error) {
 		return r.summary, err
 	}
 	r.inventory(d.cfg.Only == nil)
+	if d.cfg.Only == nil {
+		// Which place a score has among others, only all of them tell.
+		r.rank()
+	}
 	r.order()
 	if err := r.emit(ctx, h); err != nil {
 		return r.summary, err
@@ -167,6 +173,7 @@ func (d *Detector) prepare(ctx context.Context) (*run, error) {
 	if r.subjects, err = subjects(ctx, r.facts, cat, window); err != nil {
 		return nil, err
 	}
+	r.summary.Active = active(r.subjects)
 	if d.cfg.Only != nil {
 		r.subjects = narrowed(r.subjects, d.cfg.Only)
 	}
@@ -240,7 +247,11 @@ func (r *run) emit(ctx context.Context, h Handler) error {
 				// call's id finds it again.
 				f.Evidence.Calls[k].Source.Name = ""
 			}
-			r.summary.Findings[f.Severity.String()]++
+			if f.OverBudget {
+				r.summary.OverBudget++
+			} else {
+				r.summary.Findings[f.Severity.String()]++
+			}
 			if err := h.Finding(f); err != nil {
 				return err
 			}

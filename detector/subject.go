@@ -77,6 +77,16 @@ func narrowed(list []*rule.Subject, only []schema.PrincipalHash) []*rule.Subject
 	})
 }
 
+// active counts the subjects that were seen and stand for one caller.
+func active(list []*rule.Subject) (n int) {
+	for _, s := range list {
+		if len(s.Principals) > 0 && s.Identifies() {
+			n++
+		}
+	}
+	return n
+}
+
 // observedName is how a credential is called that the catalogue does not
 // declare: its observed id, or the word of its kind where it has none. An id
 // that is also a catalogue name is marked, since the two are not the same.

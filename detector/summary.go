@@ -31,8 +31,13 @@ type Summary struct {
 	// Coverage is that of each service that the catalogue knows or a call was
 	// made to, by name.
 	Coverage []schema.Coverage `json:"coverage,omitempty"`
-	// Findings counts them by severity.
-	Findings map[string]int `json:"findings"`
+	// Findings counts them by severity, OverBudget those that are over the
+	// budget of their day and so in none of these.
+	Findings   map[string]int `json:"findings"`
+	OverBudget int            `json:"over_budget,omitempty"`
+	// Active is how many identities were seen in the window, of all credentials
+	// whether judged or not: what the budget of scores is by.
+	Active int `json:"-"`
 	// Withheld says what a detection would not say, and why.
 	Withheld []Withheld `json:"withheld,omitempty"`
 	// Notes are sentences about what could not be done at all.

@@ -128,4 +128,26 @@ type Finding struct {
 	Frameworks []string `json:"frameworks"`
 	// Next are commands that lead on.
 	Next []string `json:"next,omitempty"`
+	// Score is how odd it is, where the detection weighs oddity rather than
+	// proves a fault; nil for a rule, which always counts.
+	Score *Score `json:"score,omitempty"`
+	// OverBudget says that odder ones of the same day fill the day's budget: it
+	// is kept and can be listed, but nobody is told of it and it fails no scan.
+	OverBudget bool `json:"over_budget,omitempty"`
+}
+
+// Score is how odd a finding is, on axes that mean the same for all detections,
+// each larger for the odder. Findings of one day are ranked by it (see the
+// package detector), so what is written here never depends on the others.
+type Score struct {
+	// Day is the day of UTC, as 2006-01-02, whose budget it competes for.
+	Day string `json:"day"`
+	// Surprise is minus the decimal logarithm of how probable so odd a thing
+	// would be by habit alone: 3 is one in a thousand.
+	Surprise float64 `json:"surprise"`
+	// Breadth is the binary logarithm of how many things are odd, or of how
+	// many times the usual most was exceeded.
+	Breadth float64 `json:"breadth"`
+	// Reach is what could be damaged, in the points of severity: 0 and up.
+	Reach int `json:"reach"`
 }

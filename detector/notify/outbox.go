@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,14 +140,14 @@ func (o *Outbox) Flush(ctx context.Context) error {
 		if len(findings) == 0 {
 			break
 		}
-		send := findings
-		if fresh {
-			send = nil
-			for _, f := range findings {
-				if f.Status == schema.StatusOpen {
-					send = append(send, f)
-				}
+		var send []schema.Finding
+		for _, f := range findings {
+			// What is over the budget of its day is for those who look; that it is
+			// over may follow on its having been told.
+			if f.Status == schema.StatusOpen && f.OverBudget || fresh && f.Status != schema.StatusOpen {
+				continue
 			}
+			send = append(send, f)
 		}
 		if err := o.send(ctx, send); err != nil {
 			return err
@@ -161,6 +162,7 @@ func (o *Outbox) Flush(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		findings = slices.DeleteFunc(findings, func(f schema.Finding) bool { return f.OverBudget })
 		if err := o.send(ctx, findings); err != nil {
 			return err
 		}

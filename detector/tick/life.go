@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/scopedrift/scopedrift/detector"
 	"github.com/scopedrift/scopedrift/schema"
 )
 
@@ -52,6 +53,35 @@ func (t *Ticker) compare(found []schema.Finding, silenced map[schema.FindingID]S
 		}
 		f.Status = schema.StatusResolved
 		changes = append(changes, Change{Resolved, f})
+	}
+	return changes, nil
+}
+
+// rank ranks what was found together with the scores that stand of credentials
+// that were not judged, and returns those of the latter that changed their side
+// of the budget.
+func (t *Ticker) rank(found []schema.Finding, active int, judged func(credential string) bool) ([]Change, error) {
+	var all []*schema.Finding
+	for i := range found {
+		all = append(all, &found[i])
+	}
+	standing := map[schema.FindingID]bool{}
+	for id, one := range t.known {
+		if !one.score || one.status == schema.StatusResolved || judged(one.credential) {
+			continue
+		}
+		f := new(schema.Finding)
+		if err := json.Unmarshal(one.body, f); err != nil {
+			return nil, fmt.Errorf("read finding %s: %w", id, err)
+		}
+		standing[id] = true
+		all = append(all, f)
+	}
+	var changes []Change
+	for _, f := range detector.Rank(all, active) {
+		if standing[f.ID] {
+			changes = append(changes, Change{Updated, *f})
+		}
 	}
 	return changes, nil
 }

@@ -122,7 +122,8 @@ type Result struct {
 // Stats counts what a ticker did since it began.
 type Stats struct {
 	Steps, Full, Idle, Standby, Credentials uint64
-	// Changes by kind, and the findings that stand open, by severity.
+	// Changes by kind, and the findings that stand open within their budget, by
+	// severity.
 	Changes map[Kind]uint64
 	Open    map[string]uint64
 	// Suppressed are the findings that are silenced.
@@ -163,6 +164,8 @@ type known struct {
 	// credential is the name of the subject.
 	credential string
 	severity   schema.Severity
+	// score says that it is ranked, over that it is over the budget of its day.
+	score, over bool
 }
 
 // New returns a ticker that has done nothing yet.
@@ -274,7 +277,7 @@ func stored(f *schema.Finding) (known, error) {
 	if err != nil {
 		return known{}, fmt.Errorf("write finding %s: %w", f.ID, err)
 	}
-	return known{body, f.Status, f.Credential.ID, f.Severity}, nil
+	return known{body, f.Status, f.Credential.ID, f.Severity, f.Score != nil, f.OverBudget}, nil
 }
 
 // fresh are the principals whose touches were not judged yet, each once.
@@ -360,10 +363,16 @@ func (t *Ticker) judge(ctx context.Context, cat *catalog.Catalog, fresh []schema
 	for _, name := range summary.Judged {
 		judged[name] = true
 	}
-	changes, err := t.compare(h.findings, silenced, func(name string) bool { return result.Full || judged[name] })
+	concerned := func(name string) bool { return result.Full || judged[name] }
+	moved, err := t.rank(h.findings, summary.Active, concerned)
 	if err != nil {
 		return err
 	}
+	changes, err := t.compare(h.findings, silenced, concerned)
+	if err != nil {
+		return err
+	}
+	changes = append(changes, moved...)
 	if err := t.apply(ctx, changes); err != nil {
 		return err
 	}
@@ -399,7 +408,9 @@ func (t *Ticker) apply(ctx context.Context, changes []Change) error {
 		for _, one := range t.known {
 			switch one.status {
 			case schema.StatusOpen:
-				s.Open[one.severity.String()]++
+				if !one.over {
+					s.Open[one.severity.String()]++
+				}
 			case schema.StatusSuppressed:
 				s.Suppressed++
 			}

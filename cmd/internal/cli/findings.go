@@ -21,6 +21,8 @@ type findingFilter struct {
 	severity                            severityWord
 	detection, credential, service, tag string
 	status                              string
+	// over asks for those over the budget of their day instead of the others.
+	over bool
 }
 
 func (a *app) findingsCommand() *cobra.Command {
@@ -41,6 +43,7 @@ that are given must hold. What is no longer found is resolved and shown with
 	c.Flags().StringVar(&f.service, "service", "", "only this service")
 	c.Flags().StringVar(&f.tag, "framework", "", "only this framework id, such as API5:2023 or T1078.004")
 	c.Flags().StringVar(&f.status, "status", schema.StatusOpen.String(), "only this status: open, resolved, suppressed, or all")
+	c.Flags().BoolVar(&f.over, "over-budget", false, "those that odder ones of the same day left no room for, instead of the others")
 	// Nothing here reads the catalogue; the commands that findings lead on to do.
 	a.settings.bind(c.Flags(), append([]string{"catalog"}, storeFlags...)...)
 	bindOutput(c.Flags(), "table", "text", "json", "jsonl", "csv", "sarif")
@@ -62,7 +65,8 @@ that are given must hold. What is no longer found is resolved and shown with
 
 func (f *findingFilter) keeps(x *schema.Finding) bool {
 	switch {
-	case f.status != "all" && x.Status.String() != f.status,
+	case f.over != x.OverBudget,
+		f.status != "all" && x.Status.String() != f.status,
 		f.severity.set && x.Severity < f.severity.value,
 		f.detection != "" && x.Detection != f.detection && !strings.EqualFold(x.Code, f.detection),
 		f.credential != "" && x.Credential.ID != f.credential && !slices.Contains(x.Credential.Observed, f.credential),

@@ -66,7 +66,7 @@ func (a *app) verdict(r *output.Report, cat *catalog.Catalog) error {
 	if s.failOn.set {
 		n := 0
 		for i := range r.Findings {
-			if r.Findings[i].Status == schema.StatusOpen && r.Findings[i].Severity >= s.failOn.value {
+			if r.Findings[i].Status == schema.StatusOpen && !r.Findings[i].OverBudget && r.Findings[i].Severity >= s.failOn.value {
 				n++
 			}
 		}

@@ -25,6 +25,8 @@ func WriteFindings(w io.Writer, format Format, version string, findings []schema
 			p.out.WriteString("No findings.\n")
 		}
 		return p.out.Flush()
+	case Grid:
+		return findingTable(r.Findings).Print(w, o.Columns, o.Paint)
 	}
 	return Write(w, format, r, o)
 }

@@ -3,6 +3,7 @@ package output
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,8 +48,10 @@ type Summary struct {
 	Uses map[string]uint64 `json:"uses,omitempty"`
 	// Unmapped explains in words why uses could not be judged, with how many.
 	Unmapped map[string]uint64 `json:"unmapped,omitempty"`
-	// Findings counts by severity.
-	Findings map[string]int `json:"findings"`
+	// Findings counts by severity those that are open and within the budget of
+	// their day, OverBudget those over it.
+	Findings   map[string]int `json:"findings"`
+	OverBudget int            `json:"over_budget,omitempty"`
 	// Withheld says what detections would not say, and why.
 	Withheld []Withheld `json:"withheld,omitempty"`
 	Notes    []string   `json:"notes,omitempty"`
@@ -150,7 +153,8 @@ func Write(w io.Writer, format Format, r *Report, o Options) error {
 	case Text:
 		return writeText(w, r, o)
 	case Grid:
-		return findingTable(r.Findings).Print(w, o.Columns, o.Paint)
+		counted := slices.DeleteFunc(slices.Clone(r.Findings), func(f schema.Finding) bool { return f.OverBudget })
+		return findingTable(counted).Print(w, o.Columns, o.Paint)
 	case JSON:
 		return Document(w, r)
 	case JSONL:
@@ -176,13 +180,17 @@ func (r *Report) Tidy() {
 	if r.Coverage == nil {
 		r.Coverage = []schema.Coverage{}
 	}
-	r.Summary.Findings = map[string]int{}
+	r.Summary.Findings, r.Summary.OverBudget = map[string]int{}, 0
 	for _, s := range schema.Severities() {
 		r.Summary.Findings[s] = 0
 	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		if f.Status == schema.StatusOpen {
+		switch {
+		case f.Status != schema.StatusOpen:
+		case f.OverBudget:
+			r.Summary.OverBudget++
+		default:
 			r.Summary.Findings[f.Severity.String()]++
 		}
 		if f.Reasons == nil {
@@ -218,7 +226,7 @@ func findingCSV(findings []schema.Finding) *Table {
 	for _, name := range []string{
 		"id", "detection", "code", "severity", "confidence", "status", "verdict", "credential", "observed",
 		"kind", "owner", "workload", "session", "service", "operation", "scope", "tenant", "environment",
-		"first", "last", "calls", "title", "reasons", "granted", "demand", "benign_if", "frameworks", "next",
+		"first", "last", "calls", "title", "reasons", "granted", "demand", "benign_if", "frameworks", "next", "over_budget",
 	} {
 		t.Columns = append(t.Columns, Column{Name: name})
 	}
@@ -232,7 +240,7 @@ func findingCSV(findings []schema.Finding) *Table {
 			f.Status.String(), verdict, f.Credential.ID, join(f.Credential.Observed), f.Credential.Kind,
 			f.Credential.Owner, f.Credential.Workload, f.Session, f.Service, f.Operation, f.Scope, f.Tenant,
 			f.Environment, Stamp(f.First), Stamp(f.Last), fmt.Sprint(f.Calls), f.Title, join(f.Reasons),
-			join(f.Evidence.Granted), Demand(f.Evidence.Demand), f.Evidence.BenignIf, join(f.Frameworks), join(f.Next))
+			join(f.Evidence.Granted), Demand(f.Evidence.Demand), f.Evidence.BenignIf, join(f.Frameworks), join(f.Next), fmt.Sprint(f.OverBudget))
 	}
 	return t
 }

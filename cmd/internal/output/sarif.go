@@ -204,6 +204,9 @@ func sarifFinding(f *schema.Finding, index map[string]int, o Options) sarifResul
 	}
 	if f.Status == schema.StatusSuppressed {
 		result.Suppressions = []sarifSuppression{{"external", "accepted"}}
+	} else if f.OverBudget {
+		// A viewer then keeps it out of what is to be looked at.
+		result.Suppressions = []sarifSuppression{{"external", "underReview"}}
 	}
 	if o.Locate != nil {
 		if file, line := o.Locate(f.Credential.ID); file != "" {

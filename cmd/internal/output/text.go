@@ -88,8 +88,8 @@ func writeText(w io.Writer, r *Report, o Options) error {
 	for _, word := range words {
 		var these []*schema.Finding
 		for i := range r.Findings {
-			if r.Findings[i].Severity.String() == word {
-				these = append(these, &r.Findings[i])
+			if f := &r.Findings[i]; f.Severity.String() == word && !f.OverBudget {
+				these = append(these, f)
 			}
 		}
 		if len(these) == 0 {
@@ -183,7 +183,7 @@ func span(f *schema.Finding) string {
 // remembered.
 func (p *prose) summary(r *Report) {
 	s := &r.Summary
-	total := len(r.Findings)
+	total := len(r.Findings) - s.OverBudget
 	var by []string
 	words := schema.Severities()
 	slices.Reverse(words)
@@ -197,6 +197,10 @@ func (p *prose) summary(r *Report) {
 		p.out.WriteString(p.paint.Strong("No findings.") + "\n")
 	default:
 		fmt.Fprintf(p.out, "%s %s\n", p.paint.Strong(Count(uint64(total), "finding")+":"), strings.Join(by, ", "))
+	}
+	if s.OverBudget > 0 {
+		p.label("over budget", fmt.Sprintf("%s less odd than the day's budget has room for: -o json has them, and so has scopedrift findings --over-budget on a store",
+			Count(uint64(s.OverBudget), "finding")))
 	}
 	p.label("calls", p.callsLine(r))
 	p.list("read", inputLines(s.Inputs))
