@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,15 @@ type Line struct {
 	Quality  string `json:"quality"`
 	// Log is the source type, "test" by default.
 	Log string `json:"log"`
+	// Trace and Request are ids; with Times, "%d" in them stands for the number
+	// of the repetition. Took is how long the call lasted.
+	Trace    string   `json:"trace"`
+	Request  string   `json:"request"`
+	Took     string   `json:"took"`
+	Instance string   `json:"instance"`
+	Agent    string   `json:"agent"`
+	Mints    string   `json:"mints"`
+	Actors   []string `json:"actors"`
 }
 
 // Read reads a case.
@@ -161,6 +171,9 @@ func (l *Line) calls(t testing.TB, cat *catalog.Catalog, n int) []schema.Call {
 		c.Time = l.At.Add(time.Duration(i) * every).UTC()
 		id := sha256.Sum256(fmt.Appendf(nil, "%d/%d", n, i))
 		copy(c.ID[:], id[:])
+		number := strconv.Itoa(i)
+		c.TraceID, c.RequestID = strings.ReplaceAll(l.Trace, "%d", number), strings.ReplaceAll(l.Request, "%d", number)
+		c.Mints, c.Credential.Instance = strings.ReplaceAll(l.Mints, "%d", number), strings.ReplaceAll(l.Instance, "%d", number)
 		Enrich(cat, &c)
 		out = append(out, c)
 	}
@@ -175,6 +188,14 @@ func (l *Line) call(t testing.TB) schema.Call {
 		Credential: schema.Credential{ID: id, Issuer: l.Issuer, Subject: l.Subject, Client: l.Client, Session: l.Session,
 			Groups: l.Groups, Verified: true},
 		Scopes: l.Scopes, Host: l.Host, Tenant: l.Tenant, Resource: l.Resource, Workload: l.Workload,
+		UserAgent: l.Agent, ActorChain: l.Actors,
+	}
+	if l.Took != "" {
+		took, err := time.ParseDuration(l.Took)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.DurationUS = uint64(took / time.Microsecond)
 	}
 	for _, word := range []struct {
 		text string

@@ -1,0 +1,43 @@
+package detector
+
+import (
+	"context"
+	"time"
+
+	"github.com/scopedrift/scopedrift/detector/rule"
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+// Links answers what connects calls of different credentials.
+type Links interface {
+	// Seats lists where accepted calls (allowed, no_effect, denied) of
+	// principals came from, up to a time.
+	Seats(ctx context.Context, hashes []schema.PrincipalHash, before time.Time, each func(*rule.Seat) error) error
+	// Steps lists single calls by time and id, each id once.
+	Steps(ctx context.Context, q StepQuery, each func(*rule.Step) error) error
+}
+
+// StepQuery chooses calls: those within the window that agree with every list
+// that is not empty. Without any list it chooses nothing.
+type StepQuery struct {
+	Window schema.Window
+	Hashes []schema.PrincipalHash
+	// Workloads are as the network names them.
+	Workloads []string
+	Services  []string
+	Traces    []rule.TraceKey
+	// Instances are ids of single issued keys or tokens.
+	Instances []string
+	// Minting keeps calls whose answer issued a credential; Minted those that
+	// issued one of these.
+	Minting bool
+	Minted  []string
+	// Limit is how many to return, the earliest; 0 is all.
+	Limit int
+}
+
+// Empty reports whether the query chooses nothing.
+func (q *StepQuery) Empty() bool {
+	return len(q.Hashes) == 0 && len(q.Workloads) == 0 && len(q.Services) == 0 && len(q.Traces) == 0 && len(q.Instances) == 0 &&
+		!q.Minting && len(q.Minted) == 0
+}
