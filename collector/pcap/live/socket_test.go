@@ -32,7 +32,7 @@ import (
 func apart(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv("SCOPEDRIFT_APART") == t.Name() {
-		up(t)
+		raise(t, "lo")
 		return true
 	}
 	// The test's own program, on itself.
@@ -54,24 +54,6 @@ func apart(t *testing.T) bool {
 		t.Skipf("the kernel forbids a network namespace of its own: %v", err)
 	}
 	return false
-}
-
-// up brings the loopback interface up.
-func up(t *testing.T) {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	req, err := unix.NewIfreq("lo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // kept is a sink that keeps everything.

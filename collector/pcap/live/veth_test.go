@@ -1,0 +1,247 @@
+//go:build linux
+
+package live
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/scopedrift/scopedrift/collector"
+	"github.com/scopedrift/scopedrift/collector/pcap"
+	"github.com/scopedrift/scopedrift/collector/redact"
+	"golang.org/x/sys/unix"
+)
+
+// attribute encodes a netlink attribute.
+func attribute(kind uint16, data []byte) []byte {
+	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(data)))
+	b = append(binary.NativeEndian.AppendUint16(b, kind), data...)
+	return append(b, make([]byte, (4-len(b)%4)%4)...)
+}
+
+// veth makes a pair of interfaces, which takes the right to; in a namespace of
+// its own, a test has it.
+func veth(t *testing.T, a, b string) {
+	t.Helper()
+	const infoPeer = 1 // VETH_INFO_PEER of linux/veth.h
+	peer := append(make([]byte, unix.SizeofIfInfomsg), attribute(unix.IFLA_IFNAME, append([]byte(b), 0))...)
+	info := append(attribute(unix.IFLA_INFO_KIND, []byte("veth")), attribute(unix.IFLA_INFO_DATA, attribute(infoPeer, peer))...)
+	body := make([]byte, unix.SizeofIfInfomsg)
+	body = append(body, attribute(unix.IFLA_IFNAME, append([]byte(a), 0))...)
+	body = append(body, attribute(unix.IFLA_LINKINFO, info)...)
+	m := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
+	m = binary.NativeEndian.AppendUint16(m, unix.RTM_NEWLINK)
+	m = binary.NativeEndian.AppendUint16(m, unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	m = append(m, make([]byte, 8)...) // sequence number and port: the kernel's answer is the only one
+	m = append(m, body...)
+
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if err := unix.Sendto(fd, m, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(fd, answer, 0)
+	if err != nil || n < unix.SizeofNlMsghdr+4 {
+		t.Fatalf("%d bytes from netlink: %v", n, err)
+	}
+	if code := int32(binary.NativeEndian.Uint32(answer[unix.SizeofNlMsghdr:])); code != 0 {
+		t.Skipf("the kernel makes no pair of interfaces here: %v", unix.Errno(-code))
+	}
+	for _, name := range []string{a, b} {
+		// What the loopback sends in one piece must pass.
+		setMTU(t, name, 65000)
+		raise(t, name)
+	}
+}
+
+// raise brings an interface up.
+func raise(t *testing.T, name string) {
+	t.Helper()
+	ifreq(t, name, func(fd int, req *unix.Ifreq) error {
+		req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+		return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req)
+	})
+}
+
+func setMTU(t *testing.T, name string, bytes uint32) {
+	t.Helper()
+	ifreq(t, name, func(fd int, req *unix.Ifreq) error {
+		req.SetUint32(bytes)
+		return unix.IoctlIfreq(fd, unix.SIOCSIFMTU, req)
+	})
+}
+
+func ifreq(t *testing.T, name string, do func(int, *unix.Ifreq) error) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := do(fd, req); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+}
+
+// recorded makes calls over the loopback and returns their packets.
+func recorded(t *testing.T, connections, each int) (frames [][]byte) {
+	t.Helper()
+	// Packets as they are on a wire, not as long as loopback allows.
+	setMTU(t, "lo", 1500)
+	address := serve(t)
+	_, port, _ := net.SplitHostPort(address)
+	socket := New(Config{Interface: "lo", Filter: "tcp port " + port, RingBytes: 32 << 20})
+	if err := socket.Open(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.Close() }()
+	for range connections {
+		transport := &http.Transport{}
+		client := &http.Client{Transport: transport}
+		for i := range each {
+			req, _ := http.NewRequest("GET", fmt.Sprintf("http://%s/%d/x", address, 200+i%100), nil)
+			req.Header.Set("Authorization", "Bearer fake-"+strconv.Itoa(i))
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+		transport.CloseIdleConnections()
+	}
+	errQuiet := errors.New("quiet")
+	var p pcap.Packet
+	for {
+		if err := socket.Next(context.Background(), &p, func() error { return errQuiet }); errors.Is(err, errQuiet) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		// Loopback shows a packet when it leaves, and again when it arrives.
+		if data := append([]byte(nil), p.Data...); len(frames) == 0 || string(frames[len(frames)-1]) != string(data) {
+			frames = append(frames, data)
+		}
+	}
+	if lost := socket.Lost(); len(lost) > 0 {
+		t.Fatalf("the recording lost packets: %v", lost)
+	}
+	return frames
+}
+
+// TestLiveOnAPair sends recorded calls over a pair of interfaces at a steady
+// rate: calls on the wire are calls out, and what the kernel dropped is
+// reported. SCOPEDRIFT_LIVE_SECONDS and SCOPEDRIFT_LIVE_RATE (packets a second,
+// 20,000) make it longer and harder; the log says what it cost.
+func TestLiveOnAPair(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	number := func(name string, usual int) int {
+		if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+			return n
+		}
+		return usual
+	}
+	rate, seconds := number("SCOPEDRIFT_LIVE_RATE", 20_000), number("SCOPEDRIFT_LIVE_SECONDS", 1)
+	const connections, each = 50, 40
+	frames := recorded(t, connections, each)
+	veth(t, "wire0", "wire1")
+	socket := New(Config{Interface: "wire1", Filter: "tcp", Promiscuous: true})
+	if err := socket.Open(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.Close() }()
+	var found, cpu atomic.Int64
+	watch := pcap.New(pcap.Config{Key: redact.NewKey([32]byte{1})}).Watch(socket, collector.Input{Name: "wire1"}, count{&found})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		_ = watch.Run(ctx)
+		var usage unix.Rusage
+		_ = unix.Getrusage(unix.RUSAGE_THREAD, &usage)
+		cpu.Store(usage.Utime.Nano() + usage.Stime.Nano())
+	}()
+
+	rounds := max(1, rate*seconds/len(frames))
+	took := transmit(t, "wire0", frames, rounds, rate)
+	want := int64(rounds * connections * each)
+	for range 100 {
+		if found.Load() >= want {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	cancel()
+	<-done
+	stats := watch.Stats()
+	dropped := stats.Dropped[LostInKernel]
+	if sent := uint64(rounds * len(frames)); stats.Packets+dropped != sent {
+		t.Errorf("%d packets read and %d dropped of %d sent", stats.Packets, dropped, sent)
+	}
+	if dropped == 0 && found.Load() != want || found.Load() > want {
+		t.Errorf("%d calls out of %d on the wire with %d packets dropped: %+v", found.Load(), want, dropped, stats)
+	}
+	t.Logf("%d packets in %v (%.0f a second), %d dropped; %d of %d calls; %.2f s of one core, %.1f %%",
+		rounds*len(frames), took.Round(time.Millisecond), float64(rounds*len(frames))/took.Seconds(), dropped, found.Load(), want,
+		float64(cpu.Load())/1e9, float64(cpu.Load())/1e7/took.Seconds())
+}
+
+// transmit sends the frames several times at a rate a second.
+func transmit(t *testing.T, device string, frames [][]byte, rounds, rate int) time.Duration {
+	t.Helper()
+	itf, err := net.InterfaceByName(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	to := &unix.SockaddrLinklayer{Ifindex: itf.Index, Halen: 6}
+	begin, sent := time.Now(), 0
+	for range rounds {
+		for _, f := range frames {
+			for {
+				err := unix.Sendto(fd, f, 0, to)
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN) {
+					t.Fatal(strings.TrimSpace(fmt.Sprintf("send %d bytes on %s: %v", len(f), device, err)))
+				}
+				time.Sleep(time.Millisecond)
+			}
+			// A timer is too coarse for each packet of its own.
+			if sent++; sent%64 == 0 {
+				if ahead := time.Duration(sent)*time.Second/time.Duration(rate) - time.Since(begin); ahead > time.Millisecond {
+					time.Sleep(ahead)
+				}
+			}
+		}
+	}
+	return time.Since(begin)
+}
