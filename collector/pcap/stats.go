@@ -1,5 +1,7 @@
 package pcap
 
+import "maps"
+
 // Reasons for which something that was captured is not read. They are keys of
 // Stats.Dropped.
 const (
@@ -93,5 +95,35 @@ func (s *Stats) drop(reason string) { s.Dropped[reason]++ }
 func (s *Stats) forget(name string) {
 	if s.Protocols[name]--; s.Protocols[name] == 0 {
 		delete(s.Protocols, name)
+	}
+}
+
+// Add adds what another reader counted.
+func (s *Stats) Add(o *Stats) {
+	for _, n := range []struct {
+		to   *uint64
+		from uint64
+	}{
+		{&s.Packets, o.Packets}, {&s.Bytes, o.Bytes}, {&s.Connections, o.Connections}, {&s.BothWays, o.BothWays}, {&s.OneWay, o.OneWay},
+		{&s.Late, o.Late}, {&s.StreamBytes, o.StreamBytes}, {&s.Requests, o.Requests}, {&s.Responses, o.Responses}, {&s.Interim, o.Interim},
+		{&s.Orphans, o.Orphans}, {&s.Unanswered, o.Unanswered}, {&s.Resyncs, o.Resyncs}, {&s.Ambiguous, o.Ambiguous}, {&s.Frames, o.Frames},
+		{&s.Unseen, o.Unseen}, {&s.Pushed, o.Pushed}, {&s.Gaps, o.Gaps}, {&s.GapBytes, o.GapBytes}, {&s.OneSidedBytes, o.OneSidedBytes},
+		{&s.CutBytes, o.CutBytes}, {&s.Retransmitted, o.Retransmitted}, {&s.Overlapping, o.Overlapping}, {&s.Held, o.Held}, {&s.Conflicting, o.Conflicting},
+	} {
+		*n.to += n.from
+	}
+	s.Cut = s.Cut || o.Cut
+	for _, m := range []struct{ to, from *map[string]uint64 }{
+		{&s.Links, &o.Links}, {&s.Skipped, &o.Skipped}, {&s.Unread, &o.Unread}, {&s.Protocols, &o.Protocols},
+		{&s.TLSServers, &o.TLSServers}, {&s.Calls, &o.Calls}, {&s.Dropped, &o.Dropped}, {&s.Redacted, &o.Redacted},
+	} {
+		sum := maps.Clone(*m.to) // it may be in use elsewhere
+		if sum == nil {
+			sum = map[string]uint64{}
+		}
+		for key, n := range *m.from {
+			sum[key] += n
+		}
+		*m.to = sum
 	}
 }

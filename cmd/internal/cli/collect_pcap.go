@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +29,7 @@ read are counted, and lower coverage. SIGTERM hands on what was read, within 15 
 type capturing struct {
 	device, filter, follow string
 	promiscuous            bool
+	shards                 int
 	ring                   size
 	spool                  spooling
 }
@@ -43,6 +47,7 @@ func (a *app) collectPcapCommand() *cobra.Command {
 	flags.StringVar(&o.filter, "filter", "", "what to capture: ports, hosts and nets, as in 'tcp port 8080 and not net 10.1.0.0/16'")
 	flags.BoolVar(&o.promiscuous, "promiscuous", false, "take packets that are not for this machine, as a mirror port sends them")
 	flags.Var(&o.ring, "ring", "memory that holds packets while the reader is busy")
+	flags.IntVar(&o.shards, "shards", 1, "read the interface by so many threads, each connection by one; not for tunnels")
 	flags.StringVar(&o.follow, "follow", "", "directory of captures to read as they are written")
 	a.bindOutlet(flags, &o.spool)
 	a.settings.bind(flags, "key", "tenant", "metrics-listen")
@@ -50,8 +55,10 @@ func (a *app) collectPcapCommand() *cobra.Command {
 		switch {
 		case (o.device == "") == (o.follow == ""):
 			return usage("collect pcap needs one source of packets", "pass -i INTERFACE, or --follow DIR", "scopedrift scan reads capture files that are complete")
-		case o.follow != "" && (o.filter != "" || o.promiscuous):
-			return usage("--filter and --promiscuous are of use with -i only", "leave them out: a capture is read whole")
+		case o.follow != "" && (o.filter != "" || o.promiscuous || o.shards != 1):
+			return usage("--filter, --promiscuous and --shards are of use with -i only", "leave them out: a capture is read whole")
+		case o.shards < 1 || o.shards > 64:
+			return usage(fmt.Sprintf("--shards %d is not between 1 and 64", o.shards), "one for each core that may be spent on it")
 		case o.ring.value < 1<<20 || o.ring.value > 4<<30:
 			return usage(fmt.Sprintf("--ring %s is not between 1MiB and 4GiB", &o.ring), "64MiB is usual")
 		}
@@ -65,24 +72,11 @@ func (a *app) collectPcapCommand() *cobra.Command {
 
 // collectPcap reads packets until ctx ends and hands on their calls.
 func (a *app) collectPcap(ctx context.Context, o capturing) (err error) {
-	var source pcap.Source
-	input := collector.Input{Name: o.device, Format: "pcap"}
-	var socket *live.Socket
-	if o.device != "" {
-		socket = live.New(live.Config{Interface: o.device, Filter: o.filter, Promiscuous: o.promiscuous, RingBytes: int(o.ring.value)})
-		// The right to open it may be gone later, and what is wrong is said at once.
-		if err := socket.Open(); err != nil {
-			return broken(err)
-		}
-		defer func() { err = errors.Join(err, socket.Close()) }()
-		source = socket
-	} else {
-		if info, err := a.env.Stat(o.follow); err != nil || !info.IsDir() {
-			return usage(fmt.Sprintf("%s is no directory", o.follow), "pass --follow DIR with the directory that captures are written into")
-		}
-		input.Name = o.follow
-		source = pcap.NewDirectory(a.env.Path(o.follow))
+	taps, closeTaps, err := a.openTaps(&o)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, closeTaps()) }()
 	key, err := a.installationKey()
 	if err != nil {
 		return err
@@ -92,37 +86,108 @@ func (a *app) collectPcap(ctx context.Context, o capturing) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.close()) }()
-	if socket != nil {
-		observeSocket(st.server, socket.Totals)
-	}
 	out, err := a.openOutlet(st, o.spool)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
-	st.log.Info().Str("from", input.Name).Str("to", out.name).Msg("capturing")
+	st.log.Info().Str("from", cmp.Or(o.device, o.follow)).Str("to", out.name).Msg("capturing")
 	return out.deliver(ctx, func(reading context.Context, sink collector.Sink) error {
 		// What was read is handed on for a while after the end.
 		late, cancel := operate.Drain(reading)
 		defer cancel()
-		watch := a.newCaptures(key).capture.Watch(source, input, sinkUntil{late, sink})
-		observeCapture(st.server, watch.Stats)
-		err := watch.Run(reading)
-		if reading.Err() != nil && errors.Is(err, reading.Err()) {
-			return nil
+		var sharing sync.Mutex
+		watches := make([]*pcap.Watch, len(taps))
+		for i, tap := range taps {
+			watches[i] = a.newCaptures(key).capture.Watch(tap.source, tap.input, sinkUntil{late, sink, &sharing})
+		}
+		observeCapture(st.server, func() pcap.Stats { return together(watches) })
+		observeSockets(st.server, taps)
+		errs := make(chan error, len(watches))
+		ended, end := context.WithCancel(reading)
+		defer end()
+		for _, w := range watches {
+			go func() {
+				errs <- w.Run(ended)
+				end() // without one of them, what is read is not whole
+			}()
+		}
+		for range watches {
+			if e := <-errs; !errors.Is(e, context.Canceled) || ended.Err() == nil {
+				err = errors.Join(err, e)
+			}
 		}
 		return err
 	})
+}
+
+// tapping is a source of packets with the name of its calls' source.
+type tapping struct {
+	source pcap.Source
+	input  collector.Input
+	socket *live.Socket // nil where packets come from files
+}
+
+// openTaps opens what packets come from: what is wrong is said at once, and the
+// right to open it is given up.
+func (a *app) openTaps(o *capturing) (taps []tapping, closeAll func() error, err error) {
+	if o.device == "" {
+		if info, err := a.env.Stat(o.follow); err != nil || !info.IsDir() {
+			return nil, nil, usage(fmt.Sprintf("%s is no directory", o.follow), "pass --follow DIR with the directory that captures are written into")
+		}
+		source := pcap.NewDirectory(a.env.Path(o.follow))
+		return []tapping{{source: source, input: collector.Input{Name: o.follow, Format: "pcap"}}}, func() error { return nil }, nil
+	}
+	closeAll = func() (err error) {
+		for _, tap := range taps {
+			err = errors.Join(err, tap.socket.Close())
+		}
+		return err
+	}
+	cfg := live.Config{Interface: o.device, Filter: o.filter, Promiscuous: o.promiscuous, RingBytes: int(o.ring.value) / o.shards}
+	if o.shards > 1 {
+		cfg.Group = rand.N(uint16(0xffff)) + 1 // the interface may have other groups
+	}
+	for i := range o.shards {
+		name := o.device
+		if o.shards > 1 {
+			name = fmt.Sprintf("%s/%d", o.device, i)
+		}
+		tap := tapping{socket: live.New(cfg), input: collector.Input{Name: name, Format: "pcap"}}
+		if err := tap.socket.Open(); err != nil {
+			return nil, nil, broken(errors.Join(err, closeAll()))
+		}
+		tap.source = tap.socket
+		taps = append(taps, tap)
+	}
+	if err := live.DropRights(); err != nil {
+		return nil, nil, broken(errors.Join(err, closeAll()))
+	}
+	return taps, closeAll, nil
+}
+
+// together adds up what several readers saw.
+func together(watches []*pcap.Watch) pcap.Stats {
+	sum := watches[0].Stats()
+	for _, w := range watches[1:] {
+		s := w.Stats()
+		sum.Add(&s)
+	}
+	return sum
 }
 
 // sinkUntil puts batches as long as another context lives than the reader's.
 type sinkUntil struct {
 	ctx  context.Context
 	sink collector.Sink
+	// one at a time
+	sharing *sync.Mutex
 }
 
 // Put puts a batch.
 func (s sinkUntil) Put(_ context.Context, batch *collector.Batch) error {
+	s.sharing.Lock()
+	defer s.sharing.Unlock()
 	return s.sink.Put(s.ctx, batch)
 }
 
@@ -140,9 +205,20 @@ func observeCapture(s *operate.Server, stats func() pcap.Stats) {
 	s.Counters("scopedrift_capture_dropped_total", "What a limit or an oddity made unreadable.", "reason", func() map[string]uint64 { return stats().Dropped })
 }
 
-// observeSocket adds what the kernel counts of a live capture.
-func observeSocket(s *operate.Server, totals func() (packets, drops, freezes uint64)) {
-	s.Counter("scopedrift_capture_kernel_packets_total", "Packets that passed the filter.", func() uint64 { n, _, _ := totals(); return n })
-	s.Counter("scopedrift_capture_kernel_drops_total", "Packets that the kernel had no room for.", func() uint64 { _, n, _ := totals(); return n })
-	s.Counter("scopedrift_capture_kernel_freezes_total", "How often the ring was full.", func() uint64 { _, _, n := totals(); return n })
+// observeSockets adds what the kernel counts of a live capture.
+func observeSockets(s *operate.Server, taps []tapping) {
+	if taps[0].socket == nil {
+		return
+	}
+	counter := func(name, help string, choose func(packets, drops, freezes uint64) uint64) {
+		s.Counter(name, help, func() (sum uint64) {
+			for _, tap := range taps {
+				sum += choose(tap.socket.Totals())
+			}
+			return sum
+		})
+	}
+	counter("scopedrift_capture_kernel_packets_total", "Packets that passed the filter.", func(n, _, _ uint64) uint64 { return n })
+	counter("scopedrift_capture_kernel_drops_total", "Packets that the kernel had no room for.", func(_, n, _ uint64) uint64 { return n })
+	counter("scopedrift_capture_kernel_freezes_total", "How often the ring was full.", func(_, _, n uint64) uint64 { return n })
 }

@@ -3,7 +3,9 @@
 // [New] makes a [Socket], which is a source for pcap.Capture.Watch; [Compile]
 // checks a filter beforehand. The socket is a ring of memory that kernel and
 // reader share (TPACKET_V3), without cgo. It needs CAP_NET_RAW and nothing else;
-// once [Socket.Open] returned, that is not needed any more.
+// once [Socket.Open] returned, that is not needed any more, and [DropRights] gives
+// it up. Where one core is too little, sockets with one [Config].Group share an
+// interface.
 //
 // It promises that every packet that the kernel had no room for is counted and
 // reported, that an interface is not put into promiscuous mode unless asked, and
@@ -26,6 +28,11 @@ type Config struct {
 	// RingBytes is the size of the ring (64 MiB): what the kernel holds while the
 	// reader is busy.
 	RingBytes int
+	// Group, if it is not 0, is a number that several sockets on one interface
+	// share: each connection then goes to one of them, both directions alike. Of
+	// tunnels the kernel looks at the outer addresses, so one whose directions have
+	// different ports outside must not be captured so.
+	Group uint16
 }
 
 // LostInKernel is the reason under which a Socket reports packets for which the

@@ -95,6 +95,13 @@ func (s *Socket) Open() (err error) {
 	if err = unix.Bind(s.fd, &unix.SockaddrLinklayer{Protocol: swapped(unix.ETH_P_ALL), Ifindex: itf.Index}); err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}
+	if s.cfg.Group != 0 {
+		// Fragments are put together first, so that all of a connection is in one place.
+		const mode = unix.PACKET_FANOUT_HASH | unix.PACKET_FANOUT_FLAG_DEFRAG
+		if err = unix.SetsockoptInt(s.fd, unix.SOL_PACKET, unix.PACKET_FANOUT, int(s.cfg.Group)|mode<<16); err != nil {
+			return fmt.Errorf("share the interface in group %d: %w", s.cfg.Group, err)
+		}
+	}
 	return nil
 }
 

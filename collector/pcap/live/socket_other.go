@@ -27,5 +27,8 @@ func (*Socket) Next(context.Context, *pcap.Packet, func() error) error { return 
 // Lost returns nothing.
 func (*Socket) Lost() map[string]uint64 { return nil }
 
+// DropRights has nothing to give up.
+func DropRights() error { return nil }
+
 // Close does nothing.
 func (*Socket) Close() error { return nil }

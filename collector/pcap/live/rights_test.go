@@ -1,0 +1,100 @@
+//go:build linux
+
+package live
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/scopedrift/scopedrift/collector"
+	"github.com/scopedrift/scopedrift/collector/pcap"
+	"github.com/scopedrift/scopedrift/collector/redact"
+	"golang.org/x/sys/unix"
+)
+
+// TestSharedInterface captures with several sockets, and without the right to
+// open another: each call comes out of one of them, once and complete.
+func TestSharedInterface(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	address := serve(t)
+	_, port, _ := net.SplitHostPort(address)
+	const shards, connections, each = 3, 40, 5
+	sinks := make([]*kept, shards)
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	for i := range sinks {
+		socket := New(Config{Interface: "lo", Filter: "tcp port " + port, RingBytes: 8 << 20, Group: 77})
+		if err := socket.Open(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = socket.Close() }()
+		sinks[i] = &kept{skipped: map[string]uint64{}}
+		watch := pcap.New(pcap.Config{Key: redact.NewKey([32]byte{1})}).Watch(socket, collector.Input{Name: fmt.Sprint("lo/", i)}, sinks[i])
+		group.Go(func() { _ = watch.Run(ctx) })
+	}
+	if err := DropRights(); err != nil {
+		t.Fatal(err)
+	}
+	// Whatever thread asks.
+	for range 20 {
+		group.Go(func() {
+			if fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err == nil {
+				_ = unix.Close(fd)
+				t.Error("a packet socket could be opened after the right was given up")
+			}
+		})
+	}
+	if err := New(Config{Interface: "lo"}).Open(); err == nil || !strings.Contains(err.Error(), "not permitted") {
+		t.Errorf("opened another one: %v", err)
+	}
+	for n := range connections {
+		transport := &http.Transport{}
+		for i := range each {
+			resp, err := (&http.Client{Transport: transport}).Get(fmt.Sprintf("http://%s/200/%d-%d", address, n, i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+		transport.CloseIdleConnections()
+	}
+	total := func() (n int) {
+		for _, s := range sinks {
+			n += s.len()
+		}
+		return n
+	}
+	for range 100 {
+		if total() >= connections*each {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	cancel()
+	group.Wait()
+	seen, busy := map[string]bool{}, 0
+	for _, s := range sinks {
+		if len(s.calls) > 0 {
+			busy++
+		}
+		for i := range s.calls {
+			if c := &s.calls[i]; seen[c.Path] || !c.Quality.Certain() {
+				t.Errorf("%s came twice, or is %s", c.Path, c.Quality)
+			}
+			seen[s.calls[i].Path] = true
+		}
+	}
+	if len(seen) != connections*each || busy < 2 {
+		t.Errorf("%d calls of %d, out of %d sockets", len(seen), connections*each, busy)
+	}
+}
