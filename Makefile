@@ -16,12 +16,12 @@ export SCOPEDRIFT_LIBCHDB ?= $(CURDIR)/bin/libchdb.so
 PACKAGES ?= ./...
 GO_FILES = find . -name '*.go' -not -path './.cache/*' -not -path './bin/*'
 
-.PHONY: help demo build engine kafka test chaos lint format-check generate generate-check bench clean
+.PHONY: help demo build engine kafka test chaos compare-tshark lint format-check generate generate-check bench clean
 
 help: ## show this help
 	@echo 'scopedrift: what every machine credential really does, against what it was granted'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo 'V=1 shows the commands; PACKAGES=./schema/... narrows test and bench.'
 
@@ -48,8 +48,14 @@ test: build kafka lint generate-check ## check everything, then run every test a
 chaos: build kafka ## kill producers, ingesters, engine and broker 1,000 times, and compare
 	$(Q)SCOPEDRIFT_TEST_CHAOS=$(or $(KILLS),1000) $(GO) test -count 1 -timeout 120m -run '^TestChaos$$' -v ./cmd/internal/cli
 
+# TSHARK names another program than the one on the PATH.
+compare-tshark: ## show what scopedrift and an installed tshark find in the same captures
+	$(Q)command -v $(or $(TSHARK),tshark) >/dev/null || { echo 'tshark is not installed; install it, or pass TSHARK=/path/to/it'; exit 1; }
+	$(Q)SCOPEDRIFT_TSHARK=$(or $(TSHARK),tshark) $(GO) test -tags tshark -count 1 -run '^TestCompareTshark$$' -v ./collector/pcap
+
 lint: format-check ## check format, vet and staticcheck
 	$(Q)$(GO) vet $(PACKAGES) ./.ci/report
+	$(Q)$(GO) vet -tags tshark ./collector/pcap
 	$(Q)$(GO) tool staticcheck $(PACKAGES)
 
 format-check:
