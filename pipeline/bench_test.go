@@ -32,14 +32,14 @@ func BenchmarkIngest(b *testing.B) {
 	}
 	b.Run("learned", func(b *testing.B) {
 		for b.Loop() {
-			_, rows := ingestAll(b, broker, conn, topic, catalog.Empty(), func(s pipeline.Stats) bool { return s.Calls == benchRows })
+			_, rows := ingestAll(b, broker, conn, topic, catalog.Empty(), pipeline.Config{}, func(s pipeline.Stats) bool { return s.Calls == benchRows })
 			rows.report(b)
 		}
 	})
 	b.Run("catalogue", func(b *testing.B) {
 		known := benchCatalog(b)
 		for b.Loop() {
-			stats, rows := ingestAll(b, broker, conn, topic, known, func(s pipeline.Stats) bool { return s.Calls == benchRows })
+			stats, rows := ingestAll(b, broker, conn, topic, known, pipeline.Config{}, func(s pipeline.Stats) bool { return s.Calls == benchRows })
 			rows.report(b)
 			if stats.Unmapped > 0 {
 				b.Errorf("%d calls have no route", stats.Unmapped)
@@ -85,7 +85,7 @@ func (r rate) report(b *testing.B) {
 
 // ingestAll empties the store and reads a topic from its beginning, as a new
 // group, until enough is stored.
-func ingestAll(b *testing.B, broker *kafkatest.Broker, conn driver.Conn, topic string, known *catalog.Catalog, enough func(pipeline.Stats) bool) (pipeline.Stats, rate) {
+func ingestAll(b *testing.B, broker *kafkatest.Broker, conn driver.Conn, topic string, known *catalog.Catalog, cfg pipeline.Config, enough func(pipeline.Stats) bool) (pipeline.Stats, rate) {
 	b.Helper()
 	b.StopTimer()
 	for _, table := range []string{"ranges", "calls"} {
@@ -93,7 +93,8 @@ func ingestAll(b *testing.B, broker *kafkatest.Broker, conn driver.Conn, topic s
 			b.Fatal(err)
 		}
 	}
-	in := pipeline.New(pipeline.Config{Conn: conn, Local: true, Current: func() *catalog.Catalog { return known }})
+	cfg.Conn, cfg.Local, cfg.Current = conn, true, func() *catalog.Catalog { return known }
+	in := pipeline.New(cfg)
 	g, err := kafka.NewGroup(kafka.GroupConfig{Config: kafka.Config{Brokers: broker.Brokers()}, Group: kafkatest.Name(b), Topic: topic})
 	if err != nil {
 		b.Fatal(err)
