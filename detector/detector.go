@@ -96,6 +96,9 @@ func (d *Detector) Run(ctx context.Context, h Handler) (Summary, error) {
 	if err := r.judgeAll(ctx, d.cfg.Progress); err != nil {
 		return r.summary, err
 	}
+	if err := r.movement(ctx); err != nil {
+		return r.summary, fmt.Errorf("follow what links credentials: %w", err)
+	}
 	r.inventory(d.cfg.Only == nil)
 	if d.cfg.Only == nil {
 		// Which place a score has among others, only all of them tell.
@@ -117,6 +120,11 @@ type run struct {
 	// is nothing beyond, and whole days are folded already.
 	folded   schema.Window
 	subjects []*rule.Subject
+	// everyone are all subjects, of which subjects are those judged, and by
+	// which principals they are known; from is the earliest call stored.
+	everyone []*rule.Subject
+	byHash   map[schema.PrincipalHash]*rule.Subject
+	from     time.Time
 	drafts   []rule.Draft
 	summary  Summary
 	withheld withheldSet
@@ -174,6 +182,7 @@ func (d *Detector) prepare(ctx context.Context) (*run, error) {
 		return nil, err
 	}
 	r.summary.Active = active(r.subjects)
+	r.know(first)
 	if d.cfg.Only != nil {
 		r.subjects = narrowed(r.subjects, d.cfg.Only)
 	}

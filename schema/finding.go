@@ -94,10 +94,35 @@ type Evidence struct {
 	Usual  []string   `json:"usual,omitempty"`
 	Seen   []string   `json:"seen,omitempty"`
 	// Path is the way of a movement, hop by hop.
-	Path     []string  `json:"path,omitempty"`
+	Path []string `json:"path,omitempty"`
+	// Hops are the same way in parts, in the same order.
+	Hops     []Hop     `json:"hops,omitempty"`
 	Coverage *Coverage `json:"coverage,omitempty"`
 	// BenignIf says in one sentence what would make the finding harmless.
 	BenignIf string `json:"benign_if,omitempty"`
+}
+
+// Hop is one step of a movement: somebody did something with a credential.
+type Hop struct {
+	// Kind is call (a call that caused the next hop), secret (a secret was
+	// read), mint (a credential was issued), or switch (a credential was used
+	// that was neither its user's own nor handed to it).
+	Kind string `json:"kind"`
+	// Tier says what links the hop to the one before: 1 signed context, 2 the
+	// same trace or request id, 3 nesting in time with one candidate. 0 is no
+	// link: the call itself shows the hop.
+	Tier int       `json:"tier,omitempty"`
+	Time time.Time `json:"time"`
+	// From is who acted: a workload, an address, or a credential where neither
+	// is known. To is what was reached: a service, or the credential issued.
+	From string `json:"from"`
+	To   string `json:"to"`
+	// Credential is the name of the credential used.
+	Credential string `json:"credential"`
+	Operation  string `json:"operation,omitempty"`
+	Tenant     string `json:"tenant,omitempty"`
+	// Call is the id of the call that shows the hop.
+	Call *CallID `json:"call,omitempty"`
 }
 
 // Finding is a detection's result.

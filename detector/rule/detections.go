@@ -27,6 +27,7 @@ const (
 	AwayFromHome        = "D06"
 	ObjectEnumeration   = "D10"
 	Burst               = "D15"
+	LateralMovement     = "D11"
 	UnownedCredential   = "D17"
 	OffPurposeUse       = "D18"
 	frameworkAgentWatch = "MEASURE 2.7"
@@ -79,6 +80,17 @@ var detections = []Detection{
 			"Refused credentials (401) do not count: anybody can send those.",
 		BenignIf:   "the workload moved, or calls through a gateway or address translation that the catalogue does not list",
 		Frameworks: []string{"NHI2:2025", "NHI9:2025", "API2:2023", "PR.AA-03", "T1550.001"},
+	},
+	{
+		Code: LateralMovement, Name: "lateral-movement",
+		Short: "A workload acted with a credential that is at home elsewhere and was neither handed nor issued to it.",
+		Help: "Fires where a workload that has credentials of its own uses one that is at home at another: declared, or learned from 95 % of seven or more days. " +
+			"A credential that came with the same trace, names one of the workload's own as its actor, or was issued to one of them is no switch, nor is one that moves house, " +
+			"a key that takes another's place, or a workload that has no credentials of its own yet. It is a rule where the trace shows what caused it and " +
+			"neither that credential nor the workload's own ever reached what was reached or is granted it; else a score. " +
+			"Switches within a day that follow from each other are one finding, with the way hop by hop.",
+		BenignIf:   "the two workloads share the credential on purpose, or the workload took over the other's work",
+		Frameworks: []string{"NHI9:2025", "T1550.001", "T1021.007", "T1078.004", "DE.AE-03"},
 	},
 	{
 		Code: UnownedCredential, Name: "unowned-credential",

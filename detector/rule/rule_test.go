@@ -39,6 +39,7 @@ type brief struct {
 	Demand     []string  `json:"demand,omitempty"`
 	Usual      []string  `json:"usual,omitempty"`
 	Seen       []string  `json:"seen,omitempty"`
+	Path       []string  `json:"path,omitempty"`
 	Evidence   []string  `json:"evidence,omitempty"`
 	Next       []string  `json:"next"`
 }
@@ -50,7 +51,7 @@ func briefly(f *schema.Finding) brief {
 		Code: f.Code, ID: string(f.ID), Severity: f.Severity.String(), Confidence: f.Confidence, Credential: f.Credential.ID,
 		Session: f.Session, Object: strings.TrimSpace(f.Service + " " + f.Operation + " " + f.Scope + " " + f.Tenant),
 		Span: [2]string{f.First.Format(short), f.Last.Format(short)}, Calls: f.Calls, Title: f.Title, Reasons: f.Reasons,
-		Granted: f.Evidence.Granted, Usual: f.Evidence.Usual, Seen: f.Evidence.Seen, Next: f.Next,
+		Granted: f.Evidence.Granted, Usual: f.Evidence.Usual, Seen: f.Evidence.Seen, Path: f.Evidence.Path, Next: f.Next,
 	}
 	if f.Verdict != nil {
 		b.Verdict = f.Verdict.String()
@@ -137,6 +138,7 @@ func TestFrameworks(t *testing.T) {
 		"D03": "NHI5:2025 PR.AA-05 T1098",
 		"D04": "NHI5:2025 PR.AA-05",
 		"D06": "NHI2:2025 NHI9:2025 API2:2023 PR.AA-03 T1550.001",
+		"D11": "NHI9:2025 T1550.001 T1021.007 T1078.004 DE.AE-03",
 		"D17": "NHI1:2025 ID.AM-08",
 		"D18": "NHI5:2025 GV.PO-02 PR.AA-05",
 	}

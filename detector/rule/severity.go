@@ -227,3 +227,14 @@ func readsByName(action string) bool {
 	}
 	return false
 }
+
+// ClassOf says what an operation does: as the catalogue states, else by its
+// name.
+func (e *Env) ClassOf(service, operation string) schema.Class {
+	if s := e.Catalog.ServiceNamed(service); s != nil {
+		if o := s.OperationNamed(operation); o != nil && o.Class != schema.ClassUnstated {
+			return o.Class
+		}
+	}
+	return ClassByName(operation)
+}

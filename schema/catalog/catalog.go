@@ -64,6 +64,9 @@ type Service struct {
 	DemandOperation bool
 	Tenant          TenantRule
 	InternetFacing  bool
+	// Workloads are names of the workloads that serve it, as declared of
+	// credentials: globs, without what tells replicas. Nil is not stated.
+	Workloads []string
 	// Operations are those of the OpenAPI document in its order, with the
 	// catalogue's laid over, and then those that only the catalogue has.
 	Operations []*Operation

@@ -32,7 +32,7 @@ type listed struct {
 
 func (l *loader) service(file *sourceFile, n *node) {
 	f, ok := l.fields(file, n, "service", "name", "environment", "hosts", "base_path", "openapi", "authority",
-		"scope_dialect", "scope_list", "grant", "demand", "tenant", "internet_facing", "operations")
+		"scope_dialect", "scope_list", "grant", "demand", "tenant", "internet_facing", "workloads", "operations")
 	if !ok {
 		return
 	}
@@ -57,6 +57,7 @@ func (l *loader) service(file *sourceFile, n *node) {
 			s.Hosts = append(s.Hosts, host)
 		}
 	}
+	s.Workloads = f.texts("workloads", false)
 	s.BasePath = l.basePath(&f)
 	if tenant := f.value("tenant"); tenant != nil {
 		s.Tenant = l.tenant(file, tenant)
