@@ -48,10 +48,19 @@ func (g *growing) String() string {
 
 var servedOn = regexp.MustCompile(`"address":"([^"]+)"`)
 
-func startDaemon(t *testing.T, environment []string, args ...string) *daemon {
+func startDaemon(t testing.TB, environment []string, args ...string) *daemon {
+	t.Helper()
+	return startDaemonTo(t, environment, nil, args...)
+}
+
+// startDaemonTo is startDaemon with a taker of standard output.
+func startDaemonTo(t testing.TB, environment []string, stdout io.Writer, args ...string) *daemon {
 	t.Helper()
 	d := &daemon{Cmd: exec.Command(program, append(args, "--metrics-listen", "127.0.0.1:0")...)}
 	d.Env, d.Stdout, d.Stderr = environment, &d.stdout, &d.stderr
+	if stdout != nil {
+		d.Stdout = stdout
+	}
 	if err := d.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +76,7 @@ func startDaemon(t *testing.T, environment []string, args ...string) *daemon {
 }
 
 // until waits for something that comes by and by.
-func (d *daemon) until(t *testing.T, what string, is func() bool) {
+func (d *daemon) until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(60 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -100,7 +109,7 @@ func (d *daemon) metric(name string) (sum float64) {
 }
 
 // terminate tells it to end and wants a clean end within the bound.
-func (d *daemon) terminate(t *testing.T) {
+func (d *daemon) terminate(t testing.TB) {
 	t.Helper()
 	begun := time.Now()
 	if err := d.Process.Signal(syscall.SIGTERM); err != nil {
