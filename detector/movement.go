@@ -148,7 +148,7 @@ func (r *run) switched(ctx context.Context, houses *rule.Houses, stray rule.Stra
 	for i := range calls {
 		c := &calls[i]
 		near := traced[c.Trace()]
-		if issued[c.Instance] || issued[c.CredentialID] || rule.Handed(c, stray.Place, s.Own, near) {
+		if issued[c.Instance] || issued[c.CredentialID] || rule.Handed(c, stray.Place, houses, s.Own, near) {
 			continue
 		}
 		var open []rule.Step

@@ -125,20 +125,29 @@ func baseWorkload(name string) string {
 	if strings.Contains(name, "://") || strings.HasPrefix(name, "arn:") || strings.HasPrefix(name, "i-") {
 		return name
 	}
-	for parts := strings.Split(name, "-"); len(parts) > 1; parts = parts[:len(parts)-1] {
-		base := strings.Join(parts[:len(parts)-1], "-")
-		// At most two parts are added, and the longest addition counts.
-		if len(parts) > 2 {
-			if two := strings.Join(parts[:len(parts)-2], "-"); replica(name, two) {
-				return two
-			}
+	parts := strings.Split(name, "-")
+	for drop := 2; drop > 0; drop-- { // at most two parts are added
+		if len(parts) <= drop {
+			continue
 		}
-		if replica(name, base) {
+		if base := strings.Join(parts[:len(parts)-drop], "-"); replica(name, base) {
 			return base
 		}
-		break
 	}
 	return name
+}
+
+// PlaceOf returns where a step came from, nil where the log tells nothing.
+func PlaceOf(s *Step) *Place {
+	name := s.Seat()
+	if name == "" {
+		return nil
+	}
+	p := &Place{Name: name, First: s.Time, Last: s.Time, standing: incomparable}
+	if s.Workload != "" {
+		p.Workloads = []string{s.Workload}
+	}
+	return p
 }
 
 // agentFamily is the product that a user agent names first, without its

@@ -17,8 +17,11 @@ const (
 	// JobWindow is how much later than its cause, of the same trace, a call may
 	// come: what was queued is done within it.
 	JobWindow = 15 * time.Minute
-	// clockSkew is how far the clocks of two reporters may differ.
+	// clockSkew is how far apart two reporters may see one call.
 	clockSkew = time.Second
+	// clockJitter is how much a call that contains another may seem to end before
+	// it, as clocks within one network differ.
+	clockJitter = 10 * time.Millisecond
 	// MergeWindow is within what time switches are parts of one movement, and
 	// how long before one a secret may have been read for it.
 	MergeWindow = 24 * time.Hour
@@ -65,10 +68,11 @@ type Move struct {
 // First returns the time of the first move.
 func (s *Switch) First() time.Time { return s.Moves[0].Time }
 
-// Handed reports whether the credential of a step came to the place: the same
-// trace carried it there, or the token says that one of the place's own acts.
-// near are calls of the same trace.
-func Handed(step *Step, place *Place, own []*Residence, near []Step) bool {
+// Handed reports whether the credential of a step came to the place: a call
+// before, of the same trace, carried it to what the place serves, or the token
+// says that one of the place's own acts. near are calls of the same trace. Where
+// nobody is known to serve what was called before, it may have been the place.
+func Handed(step *Step, place *Place, houses *Houses, own []*Residence, near []Step) bool {
 	for _, actor := range step.Actors {
 		for _, r := range own {
 			if r.Subject.named(actor) {
@@ -78,7 +82,8 @@ func Handed(step *Step, place *Place, own []*Residence, near []Step) bool {
 	}
 	for i := range near {
 		c := &near[i]
-		if c.Hash == step.Hash && c.Seat() != place.Name && !c.Time.After(step.Time.Add(clockSkew)) && !twiceSeen(c, step) {
+		if c.Hash == step.Hash && c.Seat() != place.Name && c.Time.Before(step.Time) && !twiceSeen(c, step) &&
+			(houses.Serves(place, c.Service) != "" || !houses.Known(c.Service)) {
 			return true
 		}
 	}
@@ -100,12 +105,7 @@ func twiceSeen(a, b *Step) bool {
 // FindCause finds the call that made a place act. traced are the calls of the
 // step's trace, open those to services the place serves around the time.
 func FindCause(step *Step, place *Place, houses *Houses, traced, open []Step, subject func(schema.PrincipalHash) *Subject) *Cause {
-	if c := chosen(step, place, houses, traced, func(c *Step) bool {
-		if c.Duration == 0 {
-			return !c.Time.Add(JobWindow).Before(step.Time)
-		}
-		return !c.End().Add(clockSkew).Before(step.Time)
-	}); c != nil {
+	if c := chosen(step, place, houses, traced, func(c *Step) bool { return mayCause(c, step) }); c != nil {
 		c.Tier, c.Subject = TierTrace, subject(c.Step.Hash)
 		return c
 	}
@@ -113,7 +113,7 @@ func FindCause(step *Step, place *Place, houses *Houses, traced, open []Step, su
 		return nil // the trace shows others, and none of them called the place
 	}
 	c := chosen(step, place, houses, open, func(c *Step) bool {
-		return houses.Serves(place, c.Service) != "" && c.Duration > 0 && !c.Time.After(step.Time) && !c.End().Before(step.Time)
+		return houses.Serves(place, c.Service) != "" && c.Duration > 0 && !c.Time.After(step.Time) && !c.End().Before(step.End())
 	})
 	if c == nil || !c.Clear {
 		return nil // with more than one candidate, time is no evidence
@@ -122,14 +122,27 @@ func FindCause(step *Step, place *Place, houses *Houses, traced, open []Step, su
 	return c
 }
 
+// mayCause reports whether a call of the same trace can have caused another by
+// their times: it was made before, and either contains it or was over. One that
+// only overlaps would have to be read backwards, which clocks that differ by
+// little suggest too easily.
+func mayCause(c, step *Step) bool {
+	switch {
+	case c.Time.After(step.Time) || c.Time.Equal(step.Time) && c.Duration <= step.Duration:
+		return false
+	case c.Duration == 0 || !c.End().After(step.Time):
+		return !c.Time.Add(JobWindow).Before(step.Time)
+	}
+	return !c.End().Add(clockJitter).Before(step.End())
+}
+
 // chosen returns the latest of the calls that may have caused the step.
 func chosen(step *Step, place *Place, houses *Houses, list []Step, may func(*Step) bool) *Cause {
 	var all []*Step
 	served := ""
 	for i := range list {
 		c := &list[i]
-		if c.ID == step.ID || c.Hash == step.Hash || c.Seat() == place.Name || !c.Decision.Authorised() ||
-			c.Time.After(step.Time.Add(clockSkew)) || !may(c) {
+		if c.ID == step.ID || c.Hash == step.Hash || c.Seat() == place.Name || !c.Decision.Authorised() || !may(c) {
 			continue
 		}
 		how := houses.Serves(place, c.Service)

@@ -234,6 +234,16 @@ func (h *Houses) Serves(place *Place, service string) string {
 	return h.served[place.Name][service]
 }
 
+// Known reports whether any workload is known to serve a service.
+func (h *Houses) Known(service string) bool {
+	if s := h.catalog.ServiceNamed(service); s != nil && len(s.Workloads) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(h.residences, func(r *Residence) bool {
+		return slices.ContainsFunc(r.Places, func(p *Place) bool { return h.Serves(p, service) != "" })
+	})
+}
+
 // Served returns the services that a workload is known to serve, sorted.
 func (h *Houses) Served(place *Place) []string {
 	if place.ByAddress() {
