@@ -87,7 +87,7 @@ func TestShownCommandsExist(t *testing.T) {
 func TestNextCommands(t *testing.T) {
 	for in, want := range map[string]string{
 		"findings":             "scopedrift findings --data 'a dir' --catalog cat/",
-		"investigate x":        "",
+		"nosuchcommand x":      "",
 		"explain D01-1":        "scopedrift explain D01-1 --data 'a dir' --catalog cat/",
 		"calls --credential x": "scopedrift calls --credential x --data 'a dir' --catalog cat/",
 	} {

@@ -93,7 +93,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	add("find", a.scanCommand(), a.runCommand(), a.collectCommand(), a.ingestCommand(), a.detectCommand(), a.demoCommand(), a.doctorCommand())
-	add("ask", a.watchCommand(), a.findingsCommand(), a.explainCommand(), a.credentialsCommand(), a.callsCommand(), a.recommendCommand())
+	add("ask", a.watchCommand(), a.findingsCommand(), a.explainCommand(), a.investigateCommand(), a.credentialsCommand(), a.callsCommand(), a.recommendCommand())
 	add("prepare", a.checkCommand(), a.configCommand(), a.grantsCommand(), a.schemaCommand(), a.reenrichCommand())
 	root.AddCommand(a.versionCommand(), a.completionCommand(root))
 	return root

@@ -1,0 +1,74 @@
+package detector
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/scopedrift/scopedrift/detector/rule"
+	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/table"
+)
+
+// Places answers from where credentials were used, and which credentials were
+// used from a place.
+type Places interface {
+	// Places folds the accepted calls (allowed, no_effect, denied) of the window
+	// by where they came from.
+	Places(ctx context.Context, q PlaceQuery, each func(*rule.Place) error) error
+}
+
+// PlaceQuery chooses calls by who made them or from where. Without both it
+// chooses nothing.
+type PlaceQuery struct {
+	Window schema.Window
+	Hashes []schema.PrincipalHash
+	// Workload is one workload as the network names it, without what tells
+	// replicas apart (see [rule.SeatName]), or an address.
+	Workload string
+}
+
+// Places folds the calls themselves, of the columns that say from where. For a
+// workload these are read of all calls, since nothing is sorted by them.
+func (s *store) Places(ctx context.Context, q PlaceQuery, each func(*rule.Place) error) error {
+	if len(q.Hashes) == 0 && q.Workload == "" {
+		return nil
+	}
+	where := ""
+	if len(q.Hashes) > 0 {
+		where += " AND credential IN " + hashList(q.Hashes)
+	}
+	if q.Workload != "" {
+		// What begins with the name may be a copy of it, which Go knows.
+		one := "(workload = " + literal(q.Workload) + " OR startsWith(workload, " + literal(q.Workload+"-") + ")"
+		if a, ok := rule.PlaceAddress(q.Workload); ok {
+			one += " OR client_address = " + addressLiteral(a)
+		}
+		where += " AND " + one + ")"
+	}
+	const keys = "credential, workload, client_address, user_agent, reporter"
+	statement := "SELECT " + keys + ", min(time), max(time), count(), arraySort(groupUniqArray(toUInt16(toDate(time)))) FROM " + table.Calls + " WHERE 1" +
+		within(q.Window) + where + fmt.Sprintf(" AND decision IN (%d, %d, %d)", schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied) +
+		" GROUP BY " + strings.ReplaceAll(keys, " ", "")
+	return s.query(ctx, "read from where calls came", statement, func(rows driver.Rows) error {
+		var p rule.Place
+		var hash string
+		var reporter uint8
+		var days []uint16
+		if err := rows.Scan(&hash, &p.Workload, &p.Address, &p.Agent, &reporter, &p.First, &p.Last, &p.Calls, &days); err != nil {
+			return err
+		}
+		copy(p.Hash[:], hash)
+		p.Address, p.Reporter = address(p.Address), schema.Reporter(reporter)
+		p.First, p.Last = p.First.UTC(), p.Last.UTC()
+		for _, d := range days {
+			p.Days = append(p.Days, schema.Day(d))
+		}
+		if q.Workload != "" && !p.In(q.Workload) {
+			return nil
+		}
+		return each(&p)
+	})
+}
