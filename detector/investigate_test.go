@@ -45,7 +45,7 @@ func TestInvestigationsAgree(t *testing.T) {
 		answered := 0
 		all := sortedNames(names)
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		for _, name := range append(all[:min(len(all), 12)], "nobody", "workload:web") {
+		for _, name := range append(all[:min(len(all), 6)], "nobody", "workload:web") {
 			for _, w := range []schema.Window{{}, {From: time.Date(2026, 1, 9, 0, 15, 0, 500, time.UTC), To: time.Date(2026, 1, 11, 0, 33, 20, 0, time.UTC)}} {
 				want, wantErr := investigated(t, detector.Config{Catalog: cat, Facts: held, Window: w}, name)
 				got, gotErr := investigated(t, detector.Config{Catalog: cat, Conn: conn, Window: w}, name)
@@ -58,7 +58,7 @@ func TestInvestigationsAgree(t *testing.T) {
 				}
 			}
 		}
-		if answered < 10 {
+		if answered < 6 {
 			t.Errorf("only %d questions had an answer", answered)
 		}
 	}
