@@ -10,21 +10,8 @@ import (
 	"github.com/scopedrift/scopedrift/schema"
 )
 
-// The budget of findings that are scores: what people can look at in a day.
-const (
-	// budgetPer is how many a day there may be for each budgetOf active
-	// identities, budgetLeast how many at least.
-	budgetPer, budgetOf, budgetLeast = 10, 1000, 5
-	// reservoir is how many days a score is compared with: its own and those
-	// before.
-	reservoir = 30
-)
-
-// Budget returns how many scores of one day count where so many identities are
-// active.
-func Budget(active int) int {
-	return max(budgetLeast, active*budgetPer/budgetOf)
-}
+// reservoir is how many days a score is compared with: its own and those before.
+const reservoir = 30
 
 // Rank says of each finding that is a score whether it is over the budget of its
 // day, and returns those of which it said otherwise before. Rules are left as
@@ -58,7 +45,7 @@ func Rank(findings []*schema.Finding, active int) (changed []*schema.Finding) {
 		days = append(days, day)
 	}
 	slices.Sort(days)
-	budget := Budget(active)
+	budget := rule.Budget(active)
 	for i, day := range days {
 		compared := vectorCounts{}
 		for _, earlier := range days[:i+1] {
@@ -137,9 +124,6 @@ func overBudget(list []*schema.Finding, compared vectorCounts, budget, active in
 	return over
 }
 
-// falseShare is which share of a day's discoveries may be chance.
-const falseShare = 0.05
-
 // discoveries reports which first uses (D05) of a day may be chance: those above
 // the line of Benjamini and Hochberg for as many tests as there are active
 // identities.
@@ -158,7 +142,7 @@ func discoveries(list []*schema.Finding, active int) (chance []bool) {
 	tests := max(active, len(order))
 	accepted := 0
 	for k, i := range order {
-		if math.Pow(10, -list[i].Score.Surprise) <= falseShare*float64(k+1)/float64(tests) {
+		if math.Pow(10, -list[i].Score.Surprise) <= rule.FalseShare*float64(k+1)/float64(tests) {
 			accepted = k + 1
 		}
 	}

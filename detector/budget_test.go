@@ -87,8 +87,8 @@ func TestRankIsStable(t *testing.T) {
 			}
 		}
 		for day, n := range perDay {
-			if n > detector.Budget(300) {
-				t.Errorf("seed %d: %d count on %s, the budget is %d", seed, n, day, detector.Budget(300))
+			if n > rule.Budget(300) {
+				t.Errorf("seed %d: %d count on %s, the budget is %d", seed, n, day, rule.Budget(300))
 			}
 		}
 	}

@@ -176,13 +176,14 @@ func (d *Detector) prepare(ctx context.Context) (*run, error) {
 	r.env = &rule.Env{
 		Catalog: cat, Compare: compare.New(cat), Window: window, Now: now,
 		Coverage: rule.NewCoverage(cat, window, days, incomplete, losses),
-		MinDays:  d.cfg.MinDays, Horizon: d.cfg.Horizon,
+		MinDays:  d.cfg.MinDays, Horizon: d.cfg.Horizon, Since: first.UTC(),
 	}
 	if r.subjects, err = subjects(ctx, r.facts, cat, window); err != nil {
 		return nil, err
 	}
 	r.summary.Active = active(r.subjects)
 	r.know(first)
+	r.env.Active = r.summary.Active
 	if d.cfg.Only != nil {
 		r.subjects = narrowed(r.subjects, d.cfg.Only)
 	}

@@ -40,6 +40,10 @@ type Facts interface {
 	// History lists the operations that principals called before a time,
 	// leaving out calls whose credential was refused.
 	History(ctx context.Context, hashes []schema.PrincipalHash, before time.Time, each func(*rule.History) error) error
+	// Firsts lists the first time, of those before a time, that each principal
+	// was authorised to call each operation of each service (of no name where
+	// no route was known), and to act in each tenant.
+	Firsts(ctx context.Context, before time.Time, each func(*rule.First) error) error
 	// Reversals lists the runs of denials that ended in success, for certain
 	// pairs of request and answer.
 	Reversals(ctx context.Context, w schema.Window, keys []rule.ReversalKey, each func(*rule.Reversal) error) error

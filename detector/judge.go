@@ -125,6 +125,9 @@ func (r *run) judge(ctx context.Context, c *chunk) error {
 			return err
 		}
 	}
+	if err := r.habits(ctx, c); err != nil {
+		return err
+	}
 	if err := r.history(ctx, c); err != nil {
 		return err
 	}

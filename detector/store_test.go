@@ -98,7 +98,8 @@ func TestStoreAgreesWithMemory(t *testing.T) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			c := detectortest.Read(t, path)
 			want := detectortest.Run(t, detector.Config{Catalog: c.Catalog, Facts: memory.New(c.Calls), Window: c.Window}).JSON(t)
-			conn, _ := s.fill(t, c.Catalog, c.Calls, 7, 13)
+			// Several batches and blocks, but not hundreds: habits take many calls.
+			conn, _ := s.fill(t, c.Catalog, c.Calls, max(7, len(c.Calls)/8), max(13, len(c.Calls)/5))
 			got := detectortest.Run(t, detector.Config{Catalog: c.Catalog, Conn: conn, Window: c.Window}).JSON(t)
 			same(t, got, want)
 		})

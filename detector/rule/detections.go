@@ -73,6 +73,16 @@ var detections = []Detection{
 		Frameworks: []string{"NHI5:2025", "PR.AA-05"},
 	},
 	{
+		Code: BehaviourDrift, Name: "behaviour-drift",
+		Short: "A credential did, within its grant, what by its own habit it does not do.",
+		Help: "Fires on a day on which a credential acts on two or more new operations, services or tenants that are improbable by its habit, or on one that touches secrets or rights. " +
+			"New is what was never used before, or not for 30 days. Its habit counts after 14 days and 7 active days; until then it is compared with its workload's or owner's other credentials. " +
+			"Agents, CI and people are judged by services, classes of operation, tenants and tools, not by single operations; a third party with an approved purpose by that. " +
+			"What half of a workload's credentials begin within a week is a release, and said once. Use under an open high finding does not teach. It is a score: a day has a budget.",
+		BenignIf:   "a release or a new feature of the workload needs it, or somebody on call used it",
+		Frameworks: []string{"NHI5:2025", "DE.AE-02", "T1078.004"},
+	},
+	{
 		Code: AwayFromHome, Name: "away-from-home",
 		Short: "A session or key was used from outside the networks or by another workload than its own.",
 		Help: "Fires on calls with an accepted credential from an address outside its approved networks, or by a workload that the network names and that is not the declared one. " +

@@ -21,6 +21,12 @@ type Env struct {
 	// Now is what the window's end means to people: the time of the latest
 	// call, where no end was asked for.
 	Now time.Time
+	// Since is when the first stored call was made, in the window or before it.
+	Since time.Time
+	// Active is how many identities were seen in the window.
+	Active int
+	// Population is what all credentials do; nil as long as no rule wants it.
+	Population *Population
 	// Coverage tells what of a service was seen in the window.
 	Coverage *Coverage
 	// MinDays is how many observed days of silence D04 wants; Horizon how many
@@ -44,6 +50,7 @@ type Set struct {
 	probing  probingRule
 	reversal reversalRule
 	unused   unusedRule
+	drift    driftRule
 	origin   originRule
 	unowned  unownedRule
 	purpose  purposeRule
@@ -58,6 +65,7 @@ func New(env *Env, subject *Subject) *Set {
 		probing:  probingRule{base: base},
 		reversal: reversalRule{base: base},
 		unused:   unusedRule{base: base},
+		drift:    driftRule{base: base},
 		origin:   originRule{base: base},
 		unowned:  unownedRule{base: base},
 		purpose:  purposeRule{base: base},
@@ -88,9 +96,18 @@ func (s *Set) Use(u *Use) {
 	s.beyond.use(u)
 	s.probing.use(u)
 	s.unused.use(u)
+	s.drift.use(u)
 	s.unowned.use(u)
 	s.purpose.use(u)
 }
+
+// Earlier takes a row from before the window: habits are older than what is
+// judged.
+func (s *Set) Earlier(r *Row) { s.drift.before(r) }
+
+// WantsPopulation reports whether the subject did something that only what others
+// do can tell the oddity of. Call it after all uses.
+func (s *Set) WantsPopulation() bool { return s.drift.wantsPopulation() }
 
 // Reversals names what must be looked at call by call for D03, after all rows.
 func (s *Set) Reversals() []ReversalKey { return s.reversal.keys() }
@@ -146,6 +163,8 @@ func (s *Set) Finish() Result {
 	var r Result
 	for _, rule := range []interface{ finish(*Result) }{
 		&s.beyond, &s.probing, &s.reversal, &s.unused, &s.origin, &s.unowned, &s.purpose,
+		// Habits come last: what was found until here does not teach them.
+		&s.drift,
 	} {
 		rule.finish(&r)
 	}

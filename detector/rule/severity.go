@@ -25,13 +25,7 @@ type weight struct {
 func (e *Env) weigh(service, operation string) weight {
 	var w weight
 	s := e.Catalog.ServiceNamed(service)
-	class, sensitivity, stated := schema.ClassUnstated, uint8(0), false
-	if s != nil {
-		if o := s.OperationNamed(operation); o != nil {
-			class, sensitivity = o.Class, o.Sensitivity
-			stated = class != schema.ClassUnstated
-		}
-	}
+	class, sensitivity, stated := e.stated(service, operation)
 	if !stated {
 		class = ClassByName(operation)
 	}
@@ -44,6 +38,33 @@ func (e *Env) weigh(service, operation string) weight {
 	}
 	w.place(s)
 	return w
+}
+
+// stated is what the catalogue says about an operation.
+func (e *Env) stated(service, operation string) (class schema.Class, sensitivity uint8, stated bool) {
+	if s := e.Catalog.ServiceNamed(service); s != nil {
+		if o := s.OperationNamed(operation); o != nil {
+			return o.Class, o.Sensitivity, o.Class != schema.ClassUnstated
+		}
+	}
+	return schema.ClassUnstated, 0, false
+}
+
+// class is what an operation does: as the catalogue says, else by its name.
+func (e *Env) class(service, operation string) schema.Class {
+	if class, _, stated := e.stated(service, operation); stated {
+		return class
+	}
+	return ClassByName(operation)
+}
+
+// classOrTool is the class of an operation in words, or its name where it is a
+// tool: agents are told apart by the tools they call.
+func classOrTool(e *Env, service, operation string) string {
+	if strings.HasPrefix(operation, "tools/call ") {
+		return operation
+	}
+	return e.class(service, operation).String()
 }
 
 // place adds where a service stands.
