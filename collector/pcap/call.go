@@ -36,6 +36,8 @@ type builder struct {
 	identity identify.Identity
 	strings  interner
 	queries  [256]queryNames
+	// keys are the secrets of TLS that the capture told, and those given.
+	keys [2]*TLSKeys
 
 	// calls are those that no batch holds yet.
 	calls     []schema.Call

@@ -88,7 +88,10 @@ type Config struct {
 	// TenantHeader is the request header that names the tenant; empty is
 	// "x-tenant", "-" is none.
 	TenantHeader string
-	Limits       Limits
+	// TLSKeys open TLS connections, nil none; secrets that stand in a pcapng file
+	// are used in any case. It must not change while captures are read.
+	TLSKeys *TLSKeys
+	Limits  Limits
 }
 
 // Capture reads captures. It is safe for use by several goroutines: each Run
@@ -175,6 +178,7 @@ func newRun(cfg *Config, in collector.Input, sink collector.Sink) *run {
 		source:  schema.Source{Type: "pcap", Name: in.Name},
 		strings: interner{seed: maphash.MakeSeed()},
 		tables:  cfg.Limits.TableBytes,
+		keys:    [2]*TLSKeys{NewTLSKeys(), cfg.TLSKeys},
 	}
 	r.builder.blocks = blockReader{head: &r.builder.head, tenant: cfg.TenantHeader, budget: &r.builder.tables}
 	r.table = newTable(cfg.Limits, r.stats, func(c *connection) protocol { return newSniffer(c, r.builder) })
@@ -182,6 +186,9 @@ func newRun(cfg *Config, in collector.Input, sink collector.Sink) *run {
 }
 
 func (r *run) run(ctx context.Context, reader recordReader) (Stats, error) {
+	if ng, ok := reader.(*ngReader); ok {
+		ng.secrets = r.builder.keys[0]
+	}
 	readErr := r.packets(ctx, reader)
 	var sinkErr *sinkError
 	if errors.As(readErr, &sinkErr) {
@@ -339,4 +346,5 @@ func (r *run) sum() {
 		}
 	}
 	r.stats.Redacted = maps.Clone(r.builder.scrub.Counts())
+	r.stats.TLSSecrets = uint64(r.builder.keys[0].Connections())
 }

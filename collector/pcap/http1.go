@@ -381,6 +381,32 @@ func (h *http1) gap(from side, seq, n uint32) {
 	h.lost(r, isRequest)
 }
 
+// inside reports whether the next n bytes all lie in the body being read.
+func (h *http1) inside(from side, n uint64) bool {
+	r := &h.answer
+	if from == h.client {
+		r = &h.request
+	}
+	return r.phase == phaseUntilClose || (r.phase == phaseBody || r.phase == phaseChunk) && r.remain > n
+}
+
+// hole says that bytes will never be seen, nobody knows how many.
+func (h *http1) hole(from side) {
+	r, isRequest := &h.answer, from == h.client
+	if isRequest {
+		r = &h.request
+	}
+	if s := h.sample(isRequest); s != nil {
+		h.out.give(s)
+		s.cut = true
+	}
+	if r.phase == phaseHead {
+		h.cutHead(r, isRequest, r.head, r.begin.nanos)
+		h.shrink(r)
+	}
+	h.lost(r, isRequest)
+}
+
 // cutHead takes a head whose rest will never be seen: its first line may do.
 func (h *http1) cutHead(r *messageReader, isRequest bool, b []byte, nanos int64) protocol {
 	if bytes.IndexByte(b, '\n') < 0 {

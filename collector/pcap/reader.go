@@ -2,6 +2,7 @@ package pcap
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -190,7 +191,11 @@ const (
 	blockPacketOld = 2
 	blockSimple    = 3
 	blockPacket    = 6
+	blockSecrets   = 10
 )
+
+// secretsTLS is the kind of a block's secrets that is a TLS key log.
+const secretsTLS = 0x544c534b
 
 // ngInterface is one interface description of a pcapng section.
 type ngInterface struct {
@@ -208,6 +213,8 @@ type ngReader struct {
 	order      binary.ByteOrder
 	interfaces []ngInterface
 	used       int
+	// secrets takes those that stand in the file; it may be nil.
+	secrets *TLSKeys
 }
 
 func (n *ngReader) next(rec *record) error {
@@ -267,7 +274,7 @@ func (n *ngReader) section() error {
 // block reads one block; it reports whether that gave a packet.
 func (n *ngReader) block(kind uint32, length int, rec *record) (bool, error) {
 	switch kind {
-	case blockInterface, blockPacket, blockPacketOld, blockSimple:
+	case blockInterface, blockPacket, blockPacketOld, blockSimple, blockSecrets:
 	default:
 		_, err := n.r.Discard(length)
 		if err != nil {
@@ -287,10 +294,24 @@ func (n *ngReader) block(kind uint32, length int, rec *record) (bool, error) {
 	switch kind {
 	case blockInterface:
 		return false, n.describe(body)
+	case blockSecrets:
+		n.keys(body)
+		return false, nil
 	case blockSimple:
 		return true, n.simple(body, rec)
 	default:
 		return true, n.packet(kind, body, rec)
+	}
+}
+
+// keys reads a block of secrets. What is no key log tells nothing, and is no
+// reason to read no further.
+func (n *ngReader) keys(body []byte) {
+	if n.secrets == nil || len(body) < 8 || n.order.Uint32(body) != secretsTLS {
+		return
+	}
+	if size := n.order.Uint32(body[4:]); int64(size) <= int64(len(body)-8) {
+		_ = n.secrets.Read(bytes.NewReader(body[8 : 8+size]))
 	}
 }
 

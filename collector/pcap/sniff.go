@@ -80,7 +80,7 @@ func (s *sniffer) data(from side, c chunk) (protocol, chunk) {
 		return s.http2(from.other(), true), c
 	case isTLS(b) && s.passed < 8:
 		s.out.stats.Protocols[speaksTLS]++
-		return &tlsReader{stats: s.out.stats}, c
+		return &tlsReader{conn: s.conn, out: s.out, stats: s.out.stats}, c
 	}
 	n := proxyHeader(b)
 	for n == 0 && !searching && skipped < len(b) && (b[skipped] == '\r' || b[skipped] == '\n') {
@@ -204,26 +204,40 @@ func isTLS(b []byte) bool {
 	return len(b) >= 3 && b[0] >= 20 && b[0] <= 23 && b[1] == 3 && b[2] <= 4
 }
 
-// tlsReader counts TLS: it reads no more than the name that the client asks for.
+// tlsReader reads the hello of a client: the name that it asks for, and whether
+// the connection's secrets are known.
 type tlsReader struct {
+	conn  *connection
+	out   *builder
 	stats *Stats
 	hello []byte
+	first chunk
 	done  bool
 }
 
 // maxHello bounds the bytes kept of a hello that spans segments.
 const maxHello = 4 << 10
 
-func (t *tlsReader) data(_ side, c chunk) (protocol, chunk) {
+func (t *tlsReader) data(from side, c chunk) (protocol, chunk) {
 	next := &opaque{name: speaksTLS, stats: t.stats}
-	if len(t.hello) == 0 && (len(c.data) < 6 || c.data[0] != 22 || c.data[5] != 1) {
-		return next, c
+	if len(t.hello) == 0 {
+		if len(c.data) < 6 || c.data[0] != recordHandshake || c.data[5] != messageClientHello {
+			return next, c
+		}
+		t.first = c
 	}
-	t.stats.Unread[speaksTLS]++
-	t.hello = append(t.hello, c.data[:min(len(c.data), maxHello-len(t.hello))]...)
+	n := min(len(c.data), maxHello-len(t.hello))
+	t.hello = append(t.hello, c.data[:n]...)
 	if len(t.hello) < 5+int(binary.BigEndian.Uint16(t.hello[3:])) && len(t.hello) < maxHello {
+		t.stats.Unread[speaksTLS]++
 		return t, chunk{}
 	}
+	if stream := t.decrypted(from); stream != nil {
+		t.first.data = t.hello
+		_, _ = stream.data(from, t.first) // a hello does not end it
+		return stream, advance(c, n)
+	}
+	t.stats.Unread[speaksTLS]++
 	t.count()
 	return next, chunk{}
 }
@@ -242,11 +256,7 @@ func (t *tlsReader) count() {
 		return
 	}
 	t.done = true
-	name := serverName(t.hello)
-	if _, known := t.stats.TLSServers[name]; !known && len(t.stats.TLSServers) >= maxServerNames {
-		name = "(more)"
-	}
-	t.stats.TLSServers[name]++
+	t.stats.countServer(serverName(t.hello))
 }
 
 // serverName returns the name that a TLS client hello asks for, or "" if there

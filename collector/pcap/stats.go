@@ -19,6 +19,7 @@ const (
 	dropBlock       = "malformed_header_block"
 	dropBody        = "body_too_long_to_tell"
 	dropTables      = "header_table_bytes_in_total"
+	dropTLS         = "tls_that_could_not_be_opened"
 )
 
 // maxServerNames bounds the names counted in Stats.TLSServers.
@@ -51,6 +52,10 @@ type Stats struct {
 	// TLSServers counts TLS handshakes by the server name they ask for, "" where
 	// they name none and "(more)" beyond the first 1,024 names.
 	TLSServers map[string]uint64
+	// Decrypted are the TLS connections among Protocols whose secrets were known;
+	// what they carried is counted there as well. TLSSecrets is of how many
+	// connections the capture itself told secrets.
+	Decrypted, TLSSecrets uint64
 
 	// Requests, Responses (final ones) and Interim (1xx) are messages whose first
 	// line, or header block, was read. Calls counts what left, by quality.
@@ -91,6 +96,14 @@ func newStats() *Stats {
 
 func (s *Stats) drop(reason string) { s.Dropped[reason]++ }
 
+// countServer counts a TLS connection that cannot be read.
+func (s *Stats) countServer(name string) {
+	if _, known := s.TLSServers[name]; !known && len(s.TLSServers) >= maxServerNames {
+		name = "(more)"
+	}
+	s.TLSServers[name]++
+}
+
 // forget takes back a protocol that a connection turned out not to speak.
 func (s *Stats) forget(name string) {
 	if s.Protocols[name]--; s.Protocols[name] == 0 {
@@ -107,7 +120,7 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Packets, o.Packets}, {&s.Bytes, o.Bytes}, {&s.Connections, o.Connections}, {&s.BothWays, o.BothWays}, {&s.OneWay, o.OneWay},
 		{&s.Late, o.Late}, {&s.StreamBytes, o.StreamBytes}, {&s.Requests, o.Requests}, {&s.Responses, o.Responses}, {&s.Interim, o.Interim},
 		{&s.Orphans, o.Orphans}, {&s.Unanswered, o.Unanswered}, {&s.Resyncs, o.Resyncs}, {&s.Ambiguous, o.Ambiguous}, {&s.Frames, o.Frames},
-		{&s.Unseen, o.Unseen}, {&s.Pushed, o.Pushed}, {&s.Gaps, o.Gaps}, {&s.GapBytes, o.GapBytes}, {&s.OneSidedBytes, o.OneSidedBytes},
+		{&s.Decrypted, o.Decrypted}, {&s.TLSSecrets, o.TLSSecrets}, {&s.Unseen, o.Unseen}, {&s.Pushed, o.Pushed}, {&s.Gaps, o.Gaps}, {&s.GapBytes, o.GapBytes}, {&s.OneSidedBytes, o.OneSidedBytes},
 		{&s.CutBytes, o.CutBytes}, {&s.Retransmitted, o.Retransmitted}, {&s.Overlapping, o.Overlapping}, {&s.Held, o.Held}, {&s.Conflicting, o.Conflicting},
 	} {
 		*n.to += n.from

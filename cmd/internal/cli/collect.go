@@ -85,7 +85,11 @@ func (a *app) collectGateway(ctx context.Context, args []string, o collecting) (
 	if err != nil {
 		return err
 	}
-	if g, err = a.newGateway(ctx, key, nil, a.newCaptures(key), startProgress(nil, false, 0)); err != nil {
+	captured, err := a.newCaptures(key)
+	if err != nil {
+		return err
+	}
+	if g, err = a.newGateway(ctx, key, nil, captured, startProgress(nil, false, 0)); err != nil {
 		return err
 	}
 	st, err := a.openStation(ctx, "collect", nil)

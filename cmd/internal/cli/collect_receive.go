@@ -89,7 +89,11 @@ func (a *app) collectReceive(ctx context.Context, o receiving) (err error) {
 	if err != nil {
 		return err
 	}
-	g, err := a.newGateway(ctx, key, nil, a.newCaptures(key), startProgress(nil, false, 0))
+	captured, err := a.newCaptures(key)
+	if err != nil {
+		return err
+	}
+	g, err := a.newGateway(ctx, key, nil, captured, startProgress(nil, false, 0))
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Long: doctorLong, Args: inputs("doctor"),
 		Example: "  scopedrift doctor access.log\n  scopedrift doctor --catalog catalogue/ logs/\n  kubectl logs gateway | scopedrift doctor -",
 	}
-	a.settings.bind(c.Flags(), "catalog", "format", "format-file", "host", "tenant")
+	a.settings.bind(c.Flags(), "catalog", "format", "format-file", "tls-keys", "host", "tenant")
 	bindOutput(c.Flags(), "text", "json")
 	c.RunE = a.action(a.doctor)
 	return c
@@ -111,7 +111,10 @@ func (a *app) doctor(ctx context.Context, args []string) error {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // it cannot fail
 	key := redact.NewKey(raw)
-	captured := a.newCaptures(key)
+	captured, err := a.newCaptures(key)
+	if err != nil {
+		return err
+	}
 	g, err := a.newGateway(ctx, key, nil, captured, p)
 	if err != nil {
 		return err

@@ -22,8 +22,9 @@ type tapped struct {
 	// 0..1; UnseenBytes is what passed in directions that it does not show.
 	LostShare   float64 `json:"lost_share"`
 	UnseenBytes uint64  `json:"unseen_bytes"`
-	// TLSShare is the share of the connections with a known protocol that is
-	// encrypted, 0..1; TLSServers are the names asked for, the most frequent.
+	// Decrypted are the TLS connections that a key log opened. TLSShare is the share
+	// of the connections with a known protocol that is encrypted without one, 0..1; TLSServers are the names asked for, the most frequent.
+	Decrypted  uint64      `json:"decrypted"`
 	TLSShare   float64     `json:"tls_share"`
 	TLSServers []tlsServer `json:"tls_servers,omitempty"`
 	// Quality counts the calls by how certain request and answer belong together.
@@ -68,8 +69,10 @@ func tap(s *pcap.Stats, x *examined) *tapped {
 	for _, n := range s.Protocols {
 		known += n
 	}
-	if known > 0 {
-		t.TLSShare = float64(s.Protocols["tls"]) / float64(known)
+	t.Decrypted = s.Decrypted
+	// What was opened is counted as what it carried as well.
+	if known -= min(s.Decrypted, known); known > 0 {
+		t.TLSShare = float64(s.Protocols["tls"]-min(s.Decrypted, s.Protocols["tls"])) / float64(known)
 	}
 	for name, n := range s.TLSServers {
 		t.TLSServers = append(t.TLSServers, tlsServer{cmp.Or(name, "(no name)"), n})
@@ -146,6 +149,9 @@ func (t *tapped) print(line func(string, ...any)) {
 	line("  payload        %.2f %% lost or cut off; %s bytes in directions that were not captured", 100*t.LostShare, output.Number(t.UnseenBytes))
 	if text := counted(t.Quality); text != "" {
 		line("  pairs          %s", text)
+	}
+	if t.Decrypted > 0 {
+		line("  decrypted      %s by a key log", output.Count(t.Decrypted, "connection"))
 	}
 	for i, s := range t.TLSServers {
 		if i == 0 {

@@ -50,7 +50,7 @@ func (a *app) scanCommand() *cobra.Command {
 		Use: "scan INPUT...", Short: "read logs or captures and report what drifted",
 		Long: scanLong, Example: scanExamples, Args: inputs("scan"),
 	}
-	a.settings.bind(c.Flags(), "catalog", "format", "format-file", "from", "to", "fail-on", "min-coverage", "data",
+	a.settings.bind(c.Flags(), "catalog", "format", "format-file", "tls-keys", "from", "to", "fail-on", "min-coverage", "data",
 		"calls-out", "key", "host", "tenant", "clickhouse", "clickhouse-password-file", "memory")
 	bindOutput(c.Flags(), "text", "table", "json", "jsonl", "csv", "sarif")
 	c.RunE = a.action(func(ctx context.Context, args []string) error { return a.scan(ctx, args) })

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"path/filepath"
@@ -67,7 +69,10 @@ func (a *app) newGateway(ctx context.Context, key *redact.Key, dead gateway.Dead
 
 // read reads all inputs into the sink and accounts for them in the report.
 func (r *scanRun) read(ctx context.Context, key *redact.Key, dead *deadLetters, inputs []string, sink collector.Sink) error {
-	c := r.newCaptures(key)
+	c, err := r.newCaptures(key)
+	if err != nil {
+		return err
+	}
 	g, err := r.newGateway(ctx, key, dead.orNil(), c, r.progress)
 	if err != nil {
 		return err
@@ -118,12 +123,28 @@ type captures struct {
 	stats   map[string]pcap.Stats
 }
 
-func (a *app) newCaptures(key *redact.Key) *captures {
-	tenant := ""
+// keyLogMost is the longest key log that is read: half a million connections.
+const keyLogMost = 256 << 20
+
+// newCaptures makes the reader of captures that the settings describe.
+func (a *app) newCaptures(key *redact.Key) (*captures, error) {
+	cfg := pcap.Config{Key: key}
 	if header, ok := strings.CutPrefix(a.settings.tenant, "header:"); ok {
-		tenant = header
+		cfg.TenantHeader = header
 	}
-	return &captures{pcap.New(pcap.Config{Key: key, TenantHeader: tenant}), map[string]pcap.Stats{}}
+	if len(a.settings.tlsKeys.values) > 0 {
+		cfg.TLSKeys = pcap.NewTLSKeys()
+	}
+	for _, name := range a.settings.tlsKeys.values {
+		log, err := a.env.ReadFile(name, keyLogMost)
+		if err != nil {
+			return nil, usage(fmt.Sprintf("--tls-keys: %v", err), "name the file that SSLKEYLOGFILE named when the connections were made")
+		}
+		if err := cfg.TLSKeys.Read(bytes.NewReader(log)); err != nil {
+			return nil, misused(fmt.Errorf("--tls-keys %s: %w", name, err))
+		}
+	}
+	return &captures{pcap.New(cfg), map[string]pcap.Stats{}}, nil
 }
 
 func (c *captures) read(ctx context.Context, from io.Reader, in collector.Input, sink collector.Sink) error {

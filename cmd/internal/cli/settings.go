@@ -31,6 +31,7 @@ type settings struct {
 	catalog    string
 	format     list
 	formatFile list
+	tlsKeys    list
 	output     string
 	from       moment
 	to         moment
@@ -122,6 +123,8 @@ var register = append([]setting{
 		value: func(s *settings) pflag.Value { return &s.format }},
 	{name: "format-file", path: true, usage: "file with a format of your own (repeatable)",
 		value: func(s *settings) pflag.Value { return &s.formatFile }},
+	{name: "tls-keys", path: true, usage: "key log (SSLKEYLOGFILE) that opens TLS in captures (repeatable)",
+		value: func(s *settings) pflag.Value { return &s.tlsKeys }},
 	{name: "output", short: "o", usage: "how to write the result",
 		value: func(s *settings) pflag.Value { return (*text)(&s.output) }},
 	{name: "from", usage: "leave out calls before this time (a date is its whole day, UTC)",
