@@ -54,7 +54,7 @@ type Facts interface {
 	// time and id, each id once.
 	Calls(ctx context.Context, w schema.Window, wants [][]rule.Selector) ([][]schema.Call, error)
 	Links
-	Places
+	Spots
 }
 
 // RowQuery asks for folded use.

@@ -123,7 +123,7 @@ func (w *work) workload(ctx context.Context, cfg detector.Config, name string) e
 	}
 	window := closed(cfg.Window, first, last)
 	found := map[schema.PrincipalHash]bool{}
-	if err := w.facts.Places(ctx, detector.PlaceQuery{Window: window, Workload: name}, func(p *rule.Place) error {
+	if err := w.facts.Spots(ctx, detector.SpotQuery{Window: window, Workload: name}, func(p *rule.Spot) error {
 		found[p.Hash] = true
 		return nil
 	}); err != nil {
@@ -153,7 +153,7 @@ func (w *work) workload(ctx context.Context, cfg detector.Config, name string) e
 func (w *work) from(ctx context.Context, j *detector.Judged) ([]rule.Use, error) {
 	var origins []rule.Origin
 	err := w.facts.Origins(ctx, j.Env.Window, hashes(j.Subject), func(o *rule.Origin) error {
-		if p := (rule.Place{Workload: o.Workload, Address: o.Address}); p.In(w.place) {
+		if p := (rule.Spot{Workload: o.Workload, Address: o.Address}); p.In(w.place) {
 			origins = append(origins, *o)
 		}
 		return nil

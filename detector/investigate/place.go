@@ -43,7 +43,7 @@ func (f *placeFold) calls() uint64 {
 	return 0
 }
 
-func keyOf(p *rule.Place) placeKey {
+func keyOf(p *rule.Spot) placeKey {
 	if p.Workload != "" {
 		return placeKey{workload: rule.SeatName(p.Workload, netip.Addr{}, "")}
 	}
@@ -80,14 +80,14 @@ func (w *work) places(ctx context.Context) error {
 		}
 		for i := range j.Away {
 			o := &j.Away[i]
-			away[keyOf(&rule.Place{Workload: o.Workload, Address: o.Address})] = true
+			away[keyOf(&rule.Spot{Workload: o.Workload, Address: o.Address})] = true
 		}
 	}
 	// Of an origin the client is not known, so such keys have none.
 	isAway := func(k placeKey) bool { k.client = ""; return away[k] }
 	suspects := w.suspects()
 	found := map[placeKey]*placeFold{}
-	err := w.facts.Places(ctx, detector.PlaceQuery{Window: w.result.Window, Hashes: all}, func(p *rule.Place) error {
+	err := w.facts.Spots(ctx, detector.SpotQuery{Window: w.result.Window, Hashes: all}, func(p *rule.Spot) error {
 		k := keyOf(p)
 		f := found[k]
 		if f == nil {
@@ -113,7 +113,7 @@ func (w *work) places(ctx context.Context) error {
 	return nil
 }
 
-func (f *placeFold) add(p *rule.Place, credential string) {
+func (f *placeFold) add(p *rule.Spot, credential string) {
 	if p.Address.IsValid() {
 		f.addresses[p.Address] = true
 		f.networks[rule.Network(p.Address).String()] = true
@@ -145,7 +145,7 @@ func (w *work) suspects() map[placeKey]bool {
 	}
 	for i := range w.suspect.Evidence.Calls {
 		c := &w.suspect.Evidence.Calls[i]
-		set[keyOf(&rule.Place{Workload: c.Workload, Address: c.ClientAddress, Agent: c.UserAgent})] = true
+		set[keyOf(&rule.Spot{Workload: c.Workload, Address: c.ClientAddress, Agent: c.UserAgent})] = true
 	}
 	return set
 }

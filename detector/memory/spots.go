@@ -9,8 +9,8 @@ import (
 	"github.com/scopedrift/scopedrift/schema"
 )
 
-// Places folds accepted calls by where they came from.
-func (f *Facts) Places(_ context.Context, q detector.PlaceQuery, each func(*rule.Place) error) error {
+// Spots folds accepted calls by where they came from.
+func (f *Facts) Spots(_ context.Context, q detector.SpotQuery, each func(*rule.Spot) error) error {
 	if len(q.Hashes) == 0 && q.Workload == "" {
 		return nil
 	}
@@ -20,7 +20,7 @@ func (f *Facts) Places(_ context.Context, q detector.PlaceQuery, each func(*rule
 		address         netip.Addr
 		reporter        schema.Reporter
 	}
-	found := map[key]*rule.Place{}
+	found := map[key]*rule.Spot{}
 	for i := range f.calls {
 		c := &f.calls[i]
 		switch c.Decision {
@@ -29,7 +29,7 @@ func (f *Facts) Places(_ context.Context, q detector.PlaceQuery, each func(*rule
 			continue
 		}
 		k := key{c.hash, c.Workload, c.UserAgent, c.ClientAddress.Unmap().WithZone(""), c.Reporter}
-		one := rule.Place{Hash: k.hash, Workload: k.workload, Address: k.address, Agent: k.agent, Reporter: k.reporter, First: c.Time}
+		one := rule.Spot{Hash: k.hash, Workload: k.workload, Address: k.address, Agent: k.agent, Reporter: k.reporter, First: c.Time}
 		if !q.Window.Contains(c.Time) || !listed(q.Hashes, c.hash) || q.Workload != "" && !one.In(q.Workload) {
 			continue
 		}

@@ -7,9 +7,9 @@ import (
 	"github.com/scopedrift/scopedrift/schema"
 )
 
-// Place is from where accepted calls of a principal came, as finely as the logs
+// Spot is from where accepted calls of a principal came, as finely as the logs
 // tell: unlike a [Seat], with the address behind a workload.
-type Place struct {
+type Spot struct {
 	Hash     schema.PrincipalHash
 	Workload string
 	// Address is invalid where the log tells none.
@@ -23,22 +23,22 @@ type Place struct {
 }
 
 // Seat names the place, as [SeatName] does.
-func (p *Place) Seat() string { return SeatName(p.Workload, p.Address, p.Agent) }
+func (p *Spot) Seat() string { return SeatName(p.Workload, p.Address, p.Agent) }
 
 // Client is the program that called, without its version.
-func (p *Place) Client() string { return agentFamily(p.Agent) }
+func (p *Spot) Client() string { return agentFamily(p.Agent) }
 
 // In reports whether the place is a workload, or has the address, of that name.
-func (p *Place) In(name string) bool {
+func (p *Spot) In(name string) bool {
 	if p.Workload != "" && (p.Workload == name || baseWorkload(p.Workload) == name) {
 		return true
 	}
-	a, ok := PlaceAddress(name)
+	a, ok := SpotAddress(name)
 	return ok && p.Address == a
 }
 
-// PlaceAddress reads the name of a place that is an address.
-func PlaceAddress(name string) (netip.Addr, bool) {
+// SpotAddress reads the name of a place that is an address.
+func SpotAddress(name string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(name)
 	if err != nil || a.IsUnspecified() {
 		return netip.Addr{}, false

@@ -12,17 +12,17 @@ import (
 	"github.com/scopedrift/scopedrift/schema/table"
 )
 
-// Places answers from where credentials were used, and which credentials were
+// Spots answers from where credentials were used, and which credentials were
 // used from a place.
-type Places interface {
-	// Places folds the accepted calls (allowed, no_effect, denied) of the window
+type Spots interface {
+	// Spots folds the accepted calls (allowed, no_effect, denied) of the window
 	// by where they came from.
-	Places(ctx context.Context, q PlaceQuery, each func(*rule.Place) error) error
+	Spots(ctx context.Context, q SpotQuery, each func(*rule.Spot) error) error
 }
 
-// PlaceQuery chooses calls by who made them or from where. Without both it
+// SpotQuery chooses calls by who made them or from where. Without both it
 // chooses nothing.
-type PlaceQuery struct {
+type SpotQuery struct {
 	Window schema.Window
 	Hashes []schema.PrincipalHash
 	// Workload is one workload as the network names it, without what tells
@@ -30,9 +30,9 @@ type PlaceQuery struct {
 	Workload string
 }
 
-// Places folds the calls themselves, of the columns that say from where. For a
+// Spots folds the calls themselves, of the columns that say from where. For a
 // workload these are read of all calls, since nothing is sorted by them.
-func (s *store) Places(ctx context.Context, q PlaceQuery, each func(*rule.Place) error) error {
+func (s *store) Spots(ctx context.Context, q SpotQuery, each func(*rule.Spot) error) error {
 	if len(q.Hashes) == 0 && q.Workload == "" {
 		return nil
 	}
@@ -43,7 +43,7 @@ func (s *store) Places(ctx context.Context, q PlaceQuery, each func(*rule.Place)
 	if q.Workload != "" {
 		// What begins with the name may be a copy of it, which Go knows.
 		one := "(workload = " + literal(q.Workload) + " OR startsWith(workload, " + literal(q.Workload+"-") + ")"
-		if a, ok := rule.PlaceAddress(q.Workload); ok {
+		if a, ok := rule.SpotAddress(q.Workload); ok {
 			one += " OR client_address = " + addressLiteral(a)
 		}
 		where += " AND " + one + ")"
@@ -53,7 +53,7 @@ func (s *store) Places(ctx context.Context, q PlaceQuery, each func(*rule.Place)
 		within(q.Window) + where + fmt.Sprintf(" AND decision IN (%d, %d, %d)", schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied) +
 		" GROUP BY " + strings.ReplaceAll(keys, " ", "")
 	return s.query(ctx, "read from where calls came", statement, func(rows driver.Rows) error {
-		var p rule.Place
+		var p rule.Spot
 		var hash string
 		var reporter uint8
 		var days []uint16
