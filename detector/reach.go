@@ -354,6 +354,11 @@ func (w *walk) causes(ctx context.Context, flow []rule.Step, hop int, backward b
 		keys = append(keys, key)
 	}
 	slices.SortFunc(keys, func(a, b rule.TraceKey) int { return strings.Compare(a.ID, b.ID) })
+	for _, key := range keys {
+		for i := range traced[key] {
+			w.houses.See(rule.PlaceOf(&traced[key][i]))
+		}
+	}
 	var next []rule.Step
 	for _, key := range keys {
 		calls := traced[key]

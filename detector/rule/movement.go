@@ -104,10 +104,21 @@ func twiceSeen(a, b *Step) bool {
 
 // FindCause finds the call that made a place act. traced are the calls of the
 // step's trace, open those to services the place serves around the time.
+//
+// Of a trace, calls to what the place serves come first, and of those the ones
+// that contain the step before those that were over. A call to what others
+// serve is no cause, whatever its time.
 func FindCause(step *Step, place *Place, houses *Houses, traced, open []Step, subject func(schema.PrincipalHash) *Subject) *Cause {
-	if c := chosen(step, place, houses, traced, func(c *Step) bool { return mayCause(c, step) }); c != nil {
-		c.Tier, c.Subject = TierTrace, subject(c.Step.Hash)
-		return c
+	for _, serves := range [...]bool{true, false} {
+		for _, may := range [...]func(c, step *Step) bool{contains, wasOver} {
+			c := chosen(step, place, houses, traced, func(c *Step) bool {
+				return may(c, step) && (houses.Serves(place, c.Service) != "" || !serves && !houses.Known(c.Service))
+			})
+			if c != nil {
+				c.Tier, c.Subject = TierTrace, subject(c.Step.Hash)
+				return c
+			}
+		}
 	}
 	if len(traced) > 0 {
 		return nil // the trace shows others, and none of them called the place
@@ -122,43 +133,43 @@ func FindCause(step *Step, place *Place, houses *Houses, traced, open []Step, su
 	return c
 }
 
-// mayCause reports whether a call of the same trace can have caused another by
-// their times: it was made before, and either contains it or was over. One that
-// only overlaps would have to be read backwards, which clocks that differ by
-// little suggest too easily.
-func mayCause(c, step *Step) bool {
+// contains reports whether a call was made before another and open until that
+// was answered. One that only overlaps would have to be read backwards, which
+// clocks that differ by little suggest too easily.
+func contains(c, step *Step) bool {
 	switch {
 	case c.Time.After(step.Time) || c.Time.Equal(step.Time) && c.Duration <= step.Duration:
 		return false
-	case c.Duration == 0 || !c.End().After(step.Time):
-		return !c.Time.Add(JobWindow).Before(step.Time)
+	case c.Duration == 0:
+		return !c.Time.Add(SyncWindow).Before(step.Time)
 	}
-	return !c.End().Add(clockJitter).Before(step.End())
+	return c.End().After(step.Time) && !c.End().Add(clockJitter).Before(step.End())
+}
+
+// wasOver reports whether a call was answered before another was made, within
+// the time in which queued work is done.
+func wasOver(c, step *Step) bool {
+	return c.Time.Before(step.Time) && !c.End().After(step.Time) && !c.Time.Add(JobWindow).Before(step.Time)
 }
 
 // chosen returns the latest of the calls that may have caused the step.
 func chosen(step *Step, place *Place, houses *Houses, list []Step, may func(*Step) bool) *Cause {
-	var all []*Step
-	served := ""
+	var best *Step
+	alone := true
 	for i := range list {
 		c := &list[i]
 		if c.ID == step.ID || c.Hash == step.Hash || c.Seat() == place.Name || !c.Decision.Authorised() || !may(c) {
 			continue
 		}
-		how := houses.Serves(place, c.Service)
-		if how != "" && served == "" {
-			served, all = how, nil
-		}
-		if how != "" || served == "" {
-			all = append(all, c)
+		alone = alone && (best == nil || c.Hash == best.Hash)
+		if best == nil || cmp.Or(c.Time.Compare(best.Time), slices.Compare(best.ID[:], c.ID[:])) > 0 {
+			best = c
 		}
 	}
-	if len(all) == 0 {
+	if best == nil {
 		return nil
 	}
-	slices.SortFunc(all, func(a, b *Step) int { return cmp.Or(b.Time.Compare(a.Time), slices.Compare(a.ID[:], b.ID[:])) })
-	clear := !slices.ContainsFunc(all, func(c *Step) bool { return c.Hash != all[0].Hash })
-	return &Cause{Step: *all[0], Served: served, Clear: clear}
+	return &Cause{Step: *best, Served: houses.Serves(place, best.Service), Clear: alone}
 }
 
 // gain says what a move reached that could not be reached without the switch.

@@ -175,12 +175,21 @@ type Houses struct {
 	residences []*Residence
 	catalog    *catalog.Catalog
 	served     map[string]map[string]string
+	// seen are places, besides those of residences, that may serve something.
+	seen map[string]*Place
 }
 
 // NewHouses takes all residences, in the order of their subjects' names.
 func NewHouses(cat *catalog.Catalog, residences []*Residence) *Houses {
 	slices.SortFunc(residences, func(a, b *Residence) int { return strings.Compare(a.Subject.Name, b.Subject.Name) })
-	return &Houses{residences: residences, catalog: cat, served: map[string]map[string]string{}}
+	return &Houses{residences: residences, catalog: cat, served: map[string]map[string]string{}, seen: map[string]*Place{}}
+}
+
+// See takes a place into account that no residence has.
+func (h *Houses) See(p *Place) {
+	if p != nil && !p.ByAddress() {
+		h.seen[p.Name] = p
+	}
 }
 
 // Own returns the credentials that are at home at a place when a day begins,
@@ -239,9 +248,13 @@ func (h *Houses) Known(service string) bool {
 	if s := h.catalog.ServiceNamed(service); s != nil && len(s.Workloads) > 0 {
 		return true
 	}
-	return slices.ContainsFunc(h.residences, func(r *Residence) bool {
-		return slices.ContainsFunc(r.Places, func(p *Place) bool { return h.Serves(p, service) != "" })
-	})
+	serves := func(p *Place) bool { return h.Serves(p, service) != "" }
+	for _, p := range h.seen {
+		if serves(p) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(h.residences, func(r *Residence) bool { return slices.ContainsFunc(r.Places, serves) })
 }
 
 // Served returns the services that a workload is known to serve, sorted.
