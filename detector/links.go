@@ -15,6 +15,13 @@ type Links interface {
 	Seats(ctx context.Context, hashes []schema.PrincipalHash, before time.Time, each func(*rule.Seat) error) error
 	// Steps lists single calls by time and id, each id once.
 	Steps(ctx context.Context, q StepQuery, each func(*rule.Step) error) error
+	// Lineages folds the issues of credentials up to a time whose product was
+	// used, by issuer and user; only those that concern one of the principals,
+	// where any are named.
+	Lineages(ctx context.Context, before time.Time, hashes []schema.PrincipalHash, each func(*rule.Lineage) error) error
+	// Chains lists the issues up to a time by callers whose own key or token had
+	// been issued by a call, by time.
+	Chains(ctx context.Context, before time.Time, each func(*rule.ChainLink) error) error
 }
 
 // StepQuery chooses calls: those within the window that agree with every list

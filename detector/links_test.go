@@ -26,7 +26,7 @@ func linked(r *rand.Rand, n int) []schema.Call {
 		c.Workload = pick("", c.Workload, "web", "web-6d4cf56db6-x2x9z")
 		c.UserAgent = pick("", "curl/8", "[aws-cli/1.18 Python/3]")
 		c.Credential.Instance = pick("", "k1", "k2")
-		c.Mints = pick("", "", "k1", "k'2")
+		c.Mints = pick("", "", "k1", "k'2", "beta2", "gamma")
 		c.DurationUS = r.Uint64N(90_000)
 		c.ActorChain = [][]string{nil, {"x", "y"}}[r.IntN(2)]
 	}
@@ -52,6 +52,15 @@ func TestLinksAgree(t *testing.T) {
 			if !slices.Equal(got, want) || len(want) == 0 {
 				t.Fatalf("seats before %s:\n got %q\nwant %q", before, got, want)
 			}
+		}
+		for _, hashes := range [][]schema.PrincipalHash{nil, hashes[:2]} {
+			got, want := lineages(t, store, hashes, whole.To), lineages(t, held, hashes, whole.To)
+			if !slices.Equal(got, want) || len(want) == 0 {
+				t.Fatalf("lineages:\n got %q\nwant %q", got, want)
+			}
+		}
+		if got, want := chains(t, store, whole.To), chains(t, held, whole.To); !slices.Equal(got, want) || len(want) == 0 {
+			t.Fatalf("chains:\n got %q\nwant %q", got, want)
 		}
 		part := schema.Window{From: whole.From.AddDate(0, 0, 3), To: whole.From.AddDate(0, 0, 40)}
 		for i, q := range []detector.StepQuery{
@@ -84,6 +93,25 @@ func seats(t *testing.T, facts detector.Facts, hashes []schema.PrincipalHash, be
 func steps(t *testing.T, facts detector.Facts, q detector.StepQuery) (list []string) {
 	t.Helper()
 	err := facts.Steps(context.Background(), q, func(s *rule.Step) error { list = append(list, fmt.Sprintf("%#v %v", *s, s.Time)); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func lineages(t *testing.T, facts detector.Facts, hashes []schema.PrincipalHash, before time.Time) (list []string) {
+	t.Helper()
+	err := facts.Lineages(context.Background(), before, hashes, func(l *rule.Lineage) error { list = append(list, fmt.Sprintf("%#v", *l)); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(list)
+	return list
+}
+
+func chains(t *testing.T, facts detector.Facts, before time.Time) (list []string) {
+	t.Helper()
+	err := facts.Chains(context.Background(), before, func(c *rule.ChainLink) error { list = append(list, fmt.Sprintf("%#v", *c)); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,3 +137,69 @@ func scanStep(rows driver.Rows) (*rule.Step, error) {
 	}
 	return &s, nil
 }
+
+// Lineages joins the calls that issued a credential with the calls that used it:
+// as one of its keys or tokens, or as the credential itself.
+func (s *store) Lineages(ctx context.Context, before time.Time, hashes []schema.PrincipalHash, each func(*rule.Lineage) error) error {
+	if err := s.loadPresented(ctx); err != nil {
+		return err
+	}
+	upto := " AND time < " + instant(before)
+	minted := mintedWhere(upto)
+	ids := "(SELECT mints FROM " + table.Calls + minted + ")"
+	used := fmt.Sprintf(" AND decision IN (%d, %d, %d)", schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied) + upto +
+		" GROUP BY key, user, user_presented, lasting"
+	const columns = "credential AS user, presented AS user_presented, min(time) AS used, max(time) AS last_used"
+	concerns := ""
+	if len(hashes) > 0 {
+		concerns = " WHERE minter IN " + hashList(hashes) + " OR user IN " + hashList(hashes)
+	}
+	statement := "SELECT minter, user, service, operation, lasting, minter_presented, user_presented, min(t), max(t)," +
+		" arraySort(groupUniqArray(toUInt16(toDate(t)))), argMin(key, (t, key)), min(greatest(used, t)) FROM" +
+		" (SELECT mints AS key, credential AS minter, presented AS minter_presented, service, operation, time AS t FROM " + table.Calls + minted + ") AS m INNER JOIN" +
+		" (SELECT credential_instance AS key, toUInt8(0) AS lasting, " + columns + " FROM " + table.Calls + " WHERE credential_instance IN " + ids + used +
+		" UNION ALL SELECT credential_id AS key, toUInt8(1) AS lasting, " + columns + " FROM " + table.Calls +
+		" WHERE credential IN (SELECT credential FROM " + table.Principals + " WHERE id IN " + ids + ") AND credential_id IN " + ids + used + ") AS u" +
+		" ON m.key = u.key AND u.last_used >= m.t" + concerns +
+		" GROUP BY minter, user, service, operation, lasting, minter_presented, user_presented"
+	return s.query(ctx, "read which credentials were issued by which", statement, func(rows driver.Rows) error {
+		var l rule.Lineage
+		var minter, user, input, output string
+		var lasting uint8
+		var days []uint16
+		if err := rows.Scan(&minter, &user, &l.Service, &l.Operation, &lasting, &input, &output, &l.First, &l.Last, &days, &l.Example, &l.Used); err != nil {
+			return err
+		}
+		copy(l.Minter[:], minter)
+		copy(l.Minted[:], user)
+		l.LongLived = lasting == 1
+		l.Input, l.Output = s.set(schema.PresentedHash([]byte(input))).scopes, s.set(schema.PresentedHash([]byte(output))).scopes
+		l.First, l.Last, l.Used = l.First.UTC(), l.Last.UTC(), l.Used.UTC()
+		for _, d := range days {
+			l.Days = append(l.Days, schema.Day(d))
+		}
+		return each(&l)
+	})
+}
+
+// mintedWhere chooses calls that surely issued a credential.
+func mintedWhere(upto string) string {
+	return fmt.Sprintf(" WHERE mints != '' AND decision = %d%s", schema.DecisionAllowed, upto)
+}
+
+// Chains reads the issues whose caller used a key that had been issued.
+func (s *store) Chains(ctx context.Context, before time.Time, each func(*rule.ChainLink) error) error {
+	minted := mintedWhere(" AND time < " + instant(before))
+	statement := "SELECT time, credential, credential_instance, mints, service, operation FROM (SELECT time, id, credential, credential_instance, mints, service, operation FROM " +
+		table.Calls + minted + " AND credential_instance != '' AND credential_instance IN (SELECT mints FROM " + table.Calls + minted + ") ORDER BY time, id LIMIT 1 BY id) ORDER BY time, id"
+	return s.query(ctx, "read chains of issued credentials", statement, func(rows driver.Rows) error {
+		var c rule.ChainLink
+		var hash string
+		if err := rows.Scan(&c.Time, &hash, &c.Instance, &c.Minted, &c.Service, &c.Operation); err != nil {
+			return err
+		}
+		copy(c.Minter[:], hash)
+		c.Time = c.Time.UTC()
+		return each(&c)
+	})
+}

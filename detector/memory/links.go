@@ -98,3 +98,104 @@ func step(c *call) *rule.Step {
 	}
 	return s
 }
+
+// Lineages pairs the calls that issued a credential with the calls that used it.
+func (f *Facts) Lineages(_ context.Context, before time.Time, hashes []schema.PrincipalHash, each func(*rule.Lineage) error) error {
+	type user struct {
+		hash        schema.PrincipalHash
+		presented   schema.PresentedHash
+		lasting     bool
+		first, last time.Time
+		scopes      []string
+	}
+	users := func(id string) (list []*user) {
+		for i := range f.calls {
+			c := &f.calls[i]
+			switch c.Decision {
+			case schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied:
+			default:
+				continue
+			}
+			for _, lasting := range [...]bool{false, true} {
+				if !c.Time.Before(before) || !lasting && c.Credential.Instance != id || lasting && c.Credential.ID != id {
+					continue
+				}
+				at := slices.IndexFunc(list, func(u *user) bool { return u.hash == c.hash && u.presented == c.presented && u.lasting == lasting })
+				if at < 0 {
+					at = len(list)
+					list = append(list, &user{hash: c.hash, presented: c.presented, lasting: lasting, first: c.Time, scopes: sorted(c.Scopes)})
+				}
+				list[at].last = c.Time
+			}
+		}
+		return list
+	}
+	type key struct {
+		minter, minted     schema.PrincipalHash
+		input, output      schema.PresentedHash
+		service, operation string
+		lasting            bool
+	}
+	found := map[key]*rule.Lineage{}
+	for i := range f.calls { // in order of time
+		m := &f.calls[i]
+		if m.Mints == "" || m.Decision != schema.DecisionAllowed || !m.Time.Before(before) {
+			continue
+		}
+		for _, u := range users(m.Mints) {
+			if u.last.Before(m.Time) || len(hashes) > 0 && !slices.Contains(hashes, m.hash) && !slices.Contains(hashes, u.hash) {
+				continue
+			}
+			used := u.first
+			if used.Before(m.Time) {
+				used = m.Time
+			}
+			k := key{m.hash, u.hash, m.presented, u.presented, m.Service, m.Operation, u.lasting}
+			l := found[k]
+			if l == nil {
+				l = &rule.Lineage{Minter: m.hash, Minted: u.hash, Service: m.Service, Operation: m.Operation, LongLived: u.lasting,
+					Input: sorted(m.Scopes), Output: u.scopes, First: m.Time, Example: m.Mints, Used: used}
+				found[k] = l
+			}
+			l.Last = m.Time
+			if m.Time.Equal(l.First) {
+				l.Example = min(l.Example, m.Mints)
+			}
+			if used.Before(l.Used) {
+				l.Used = used
+			}
+			if d := schema.DayOf(m.Time); len(l.Days) == 0 || l.Days[len(l.Days)-1] != d {
+				l.Days = append(l.Days, d)
+			}
+		}
+	}
+	for _, l := range found {
+		if err := each(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Chains lists issues by callers whose own key had been issued.
+func (f *Facts) Chains(_ context.Context, before time.Time, each func(*rule.ChainLink) error) error {
+	issued := map[string]bool{}
+	mints := func(c *call) bool {
+		return c.Mints != "" && c.Decision == schema.DecisionAllowed && c.Time.Before(before)
+	}
+	for i := range f.calls {
+		if mints(&f.calls[i]) {
+			issued[f.calls[i].Mints] = true
+		}
+	}
+	for i := range f.calls {
+		c := &f.calls[i]
+		if !mints(c) || c.Credential.Instance == "" || !issued[c.Credential.Instance] {
+			continue
+		}
+		if err := each(&rule.ChainLink{Time: c.Time, Minter: c.hash, Instance: c.Credential.Instance, Minted: c.Mints, Service: c.Service, Operation: c.Operation}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
