@@ -102,17 +102,25 @@ func observedName(p *schema.Principal, reserved map[string]bool) string {
 }
 
 // cuts returns the times within the window, ascending, at which a grant of the
-// subject may begin or end.
+// subject may begin or end, the credential itself dies, or an approved change
+// begins or ends.
 func cuts(s *rule.Subject, cat *catalog.Catalog, w schema.Window) []time.Time {
 	var list []time.Time
-	add := func(grants []schema.Grant) {
-		for i := range grants {
-			for _, t := range [...]time.Time{grants[i].From, grants[i].To} {
-				if t.After(w.From) && t.Before(w.To) {
-					list = append(list, t.UTC())
-				}
+	at := func(times ...time.Time) {
+		for _, t := range times {
+			if t.After(w.From) && t.Before(w.To) {
+				list = append(list, t.UTC())
 			}
 		}
+	}
+	add := func(grants []schema.Grant) {
+		for i := range grants {
+			at(grants[i].From, grants[i].To)
+		}
+	}
+	at(rule.Deaths(s.Declared)...)
+	for _, c := range s.ChangesFor(cat) {
+		at(c.From, c.To)
 	}
 	if s.Declared != nil {
 		add(s.Declared.Grants)

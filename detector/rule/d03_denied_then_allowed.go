@@ -9,6 +9,7 @@ import (
 
 	"github.com/scopedrift/scopedrift/detector/compare"
 	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/catalog"
 )
 
 // Tunables of D03. A success sooner than MinReversal after the first denial is a
@@ -33,6 +34,7 @@ type reversalRule struct {
 	candidates  []ReversalKey
 	found       map[reversalAt]*reversed
 	explainable []Withheld
+	excused     excused
 }
 
 type reversalAt struct{ service, operation, tenant, object string }
@@ -94,6 +96,12 @@ func (r *reversalRule) reversal(v *Reversal) {
 		r.explainable = append(r.explainable, Withheld{DeniedThenAllowed, r.subject.Name,
 			v.Operation + onService(v.Service) + inTenant(v.Tenant),
 			"a declared grant that began on " + g.From.UTC().Format(time.DateOnly) + " explains it"})
+		return
+	}
+	// What counts is the success: whoever may approve it does so after the denial.
+	act := catalog.Act{Service: v.Service, Operation: v.Operation, Tenant: v.Tenant, Environment: r.environment(v.Service), First: v.Allowed, Last: v.Allowed}
+	if c := r.env.Changed(r.subject, act); c != nil {
+		r.excused.add(DeniedThenAllowed, r.subject, v.Operation+onService(v.Service)+inTenant(v.Tenant), c)
 		return
 	}
 	if r.found == nil {
@@ -170,6 +178,7 @@ func grantReason(before, after *compare.Judgement) string {
 
 func (r *reversalRule) finish(out *Result) {
 	out.Withheld = append(out.Withheld, r.explainable...)
+	r.excused.close(out)
 	for at, v := range r.found {
 		f := r.finding(at, v)
 		out.Drafts = append(out.Drafts, Draft{Finding: f, Want: v.want.cut()})

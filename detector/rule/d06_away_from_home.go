@@ -23,6 +23,7 @@ type originRule struct {
 	blind uint64
 	// origins are all that were away.
 	origins []Origin
+	excused excused
 }
 
 // awayFrom gathers one finding of D06, that of one session.
@@ -63,6 +64,14 @@ func (r *originRule) origin(o *Origin) {
 		}
 	}
 	if !strange {
+		return
+	}
+	if c := r.env.Changed(r.subject, catalog.Act{Address: o.Address, First: o.First, Last: o.Last}, o.Workload); c != nil {
+		what := "calls by " + o.Workload
+		if o.Address.IsValid() {
+			what = "calls from " + o.Address.String()
+		}
+		r.excused.add(AwayFromHome, r.subject, what, c)
 		return
 	}
 	r.origins = append(r.origins, *o)
@@ -213,6 +222,7 @@ func (r *originRule) finish(out *Result) {
 			fmt.Sprintf("workload %q against %s", r.subject.Declared.Workload, some(quoted(sortedKeys(r.unlike)), 2)),
 			"the declared name and what the network says are of different forms"})
 	}
+	r.excused.close(out)
 	for session, a := range r.away {
 		out.Drafts = append(out.Drafts, Draft{Finding: r.finding(session, a), Want: a.want.cut()})
 	}

@@ -25,9 +25,13 @@ const (
 	UnusedScope         = "D04"
 	BehaviourDrift      = "D05"
 	AwayFromHome        = "D06"
+	BoundaryCrossing    = "D09"
 	ObjectEnumeration   = "D10"
-	Burst               = "D15"
 	LateralMovement     = "D11"
+	TokenLineage        = "D13"
+	DormantUse          = "D14"
+	Burst               = "D15"
+	WeakCredential      = "D16"
 	UnownedCredential   = "D17"
 	OffPurposeUse       = "D18"
 	frameworkAgentWatch = "MEASURE 2.7"
@@ -101,6 +105,15 @@ var detections = []Detection{
 			"Switches within a day that follow from each other are one finding, with the way hop by hop.",
 		BenignIf:   "the two workloads share the credential on purpose, or the workload took over the other's work",
 		Frameworks: []string{"NHI9:2025", "T1550.001", "T1021.007", "T1078.004", "DE.AE-03"},
+	},
+	{
+		Code: DormantUse, Name: "dormant-use",
+		Short: "A credential was accepted after it expired, was revoked or lost its owner, or after it was silent for months.",
+		Help: "Fires on accepted calls later than the catalogue's expires, revoked or owner_until of the credential, with two minutes for clocks that disagree, " +
+			"and on the return of a machine's credential after 60 or more observed days without a call. Refused credentials (401) never count. " +
+			"Approved changes, silences that the logs do not cover, jobs that return after about as long for the third time, and scopes declared rare are left out, and listed.",
+		BenignIf:   "the credential was renewed or given a new owner and the catalogue does not say so yet, or the job is one that runs once a year",
+		Frameworks: []string{"NHI1:2025", "NHI7:2025", "PR.AA-01"},
 	},
 	{
 		Code: UnownedCredential, Name: "unowned-credential",

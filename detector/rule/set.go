@@ -52,6 +52,7 @@ type Set struct {
 	unused   unusedRule
 	drift    driftRule
 	origin   originRule
+	dormant  dormantRule
 	unowned  unownedRule
 	purpose  purposeRule
 }
@@ -67,6 +68,7 @@ func New(env *Env, subject *Subject) *Set {
 		unused:   unusedRule{base: base},
 		drift:    driftRule{base: base},
 		origin:   originRule{base: base},
+		dormant:  dormantRule{base: base},
 		unowned:  unownedRule{base: base},
 		purpose:  purposeRule{base: base},
 	}
@@ -97,13 +99,17 @@ func (s *Set) Use(u *Use) {
 	s.probing.use(u)
 	s.unused.use(u)
 	s.drift.use(u)
+	s.dormant.use(u)
 	s.unowned.use(u)
 	s.purpose.use(u)
 }
 
 // Earlier takes a row from before the window: habits are older than what is
 // judged.
-func (s *Set) Earlier(r *Row) { s.drift.before(r) }
+func (s *Set) Earlier(r *Row) {
+	s.drift.before(r)
+	s.dormant.active(r)
+}
 
 // WantsPopulation reports whether the subject did something that only what others
 // do can tell the oddity of. Call it after all uses.
@@ -162,11 +168,12 @@ type Withheld struct {
 func (s *Set) Finish() Result {
 	var r Result
 	for _, rule := range []interface{ finish(*Result) }{
-		&s.beyond, &s.probing, &s.reversal, &s.unused, &s.origin, &s.unowned, &s.purpose,
+		&s.beyond, &s.probing, &s.reversal, &s.unused, &s.origin, &s.dormant, &s.unowned, &s.purpose,
 		// Habits come last: what was found until here does not teach them.
 		&s.drift,
 	} {
 		rule.finish(&r)
 	}
+	s.excuse(&r)
 	return r
 }

@@ -22,6 +22,8 @@ type Catalog struct {
 	// Sources say what the logs cover; a source that is not declared has
 	// unknown coverage.
 	Sources []SourceCoverage
+	// Changes are the approved ones, in the order of their files and lines.
+	Changes []Change
 	// Notes tell what was passed over in reading, such as parts of an OpenAPI
 	// document that cannot be used.
 	Notes []Note
@@ -133,6 +135,9 @@ type Credential struct {
 	// not stated.
 	Issued  time.Time
 	Expires time.Time
+	// Revoked is when it was withdrawn, OwnerUntil when its owner left; the
+	// zero time is not stated. A day means its end, as with Expires.
+	Revoked, OwnerUntil time.Time
 	// MaxTokenLifetime is the longest life of one of its tokens; 0 is not
 	// stated.
 	MaxTokenLifetime time.Duration

@@ -71,12 +71,23 @@ credentials:
       networks: [10.20.0.0/16, "2001:db8::/32", 192.0.2.1]
     issued: 2025-06-01
     expires: 2026-06-01
+    revoked: 2026-05-01T08:30:00Z
+    owner_until: 2026-04-30
     max_token_lifetime: 90d
 groups:
   - {name: "system:authenticated", grants: [{authority: prod-cluster, dialect: kubernetes, scopes: [get], resources: ["/api", "/api/*"]}]}
 sources:
   - {name: edge, services: [orders], complete: true, sample: 0.5, from: 2026-01-01, to: 2026-01-31}
   - {name: edge, from: 2026-02-01}
+changes:
+  - id: CHG-7
+    who: {credentials: ["ci-*"], workloads: ["deploy/*"]}
+    what: {services: [orders], operations: ["POST /orders/*/refund"], scopes: ["orders:*"], tenants: [acme], environments: [production], networks: [10.20.0.0/16, 192.0.2.1]}
+    from: 2026-03-01T22:00:00Z
+    to: 2026-03-02
+    reason: refunds of the outage
+    by: team-payments
+  - {id: window, from: 2026-03-07, to: 2026-03-07, reason: maintenance, by: operations}
 `
 
 func day(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0, 0, 0, time.UTC) }
@@ -138,6 +149,18 @@ func TestEverything(t *testing.T) {
 		{Name: "edge", Sample: 1, From: day(2026, 2, 1)},
 	}) {
 		t.Errorf("sources %+v", c.Sources)
+	}
+	if !cr.Revoked.Equal(time.Date(2026, 5, 1, 8, 30, 0, 0, time.UTC)) || !cr.OwnerUntil.Equal(day(2026, 5, 1)) {
+		t.Errorf("revoked %v, owner until %v", cr.Revoked, cr.OwnerUntil)
+	}
+	if !reflect.DeepEqual(c.Changes, []Change{
+		{ID: "CHG-7", Credentials: []string{"ci-*"}, Workloads: []string{"deploy/*"}, Services: []string{"orders"}, Operations: []string{"POST /orders/*/refund"},
+			Scopes: []string{"orders:*"}, Tenants: []string{"acme"}, Environments: []string{"production"},
+			Networks: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("192.0.2.1/32")},
+			From:     time.Date(2026, 3, 1, 22, 0, 0, 0, time.UTC), To: day(2026, 3, 3), Reason: "refunds of the outage", By: "team-payments", File: s.File, Line: 54},
+		{ID: "window", From: day(2026, 3, 7), To: day(2026, 3, 8), Reason: "maintenance", By: "operations", File: s.File, Line: 61},
+	}) {
+		t.Errorf("changes %+v", c.Changes)
 	}
 	if len(c.Notes) != 0 {
 		t.Errorf("notes %+v", c.Notes)

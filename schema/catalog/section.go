@@ -10,7 +10,7 @@ import (
 	"github.com/scopedrift/scopedrift/schema"
 )
 
-var sectionNames = []string{"services", "scopes", "credentials", "groups", "sources"}
+var sectionNames = []string{"services", "scopes", "credentials", "groups", "sources", "changes"}
 
 // sections reads one document of a catalogue file and returns how many sections
 // it has.
@@ -21,7 +21,7 @@ func (l *loader) sections(file *sourceFile, n *node) int {
 	}
 	f, _ := l.fields(file, n, "catalogue", sectionNames...)
 	read := map[string]func(*sourceFile, *node){
-		"services": l.service, "scopes": l.scope, "credentials": l.credential, "groups": l.group, "sources": l.source,
+		"services": l.service, "scopes": l.scope, "credentials": l.credential, "groups": l.group, "sources": l.source, "changes": l.change,
 	}
 	count := 0
 	for _, name := range sectionNames {
@@ -69,7 +69,7 @@ var credentialKinds = []string{"service", "agent", "ci", "third_party", "human"}
 
 func (l *loader) credential(file *sourceFile, n *node) {
 	f, ok := l.fields(file, n, "credential", "id", "match", "kind", "owner", "workload", "purpose",
-		"grants", "approved", "issued", "expires", "max_token_lifetime")
+		"grants", "approved", "issued", "expires", "revoked", "owner_until", "max_token_lifetime")
 	if !ok {
 		return
 	}
@@ -81,6 +81,10 @@ func (l *loader) credential(file *sourceFile, n *node) {
 		c.Kind = credentialKinds[i]
 	}
 	c.Issued, c.Expires = f.period("issued", "expires")
+	c.Revoked, c.OwnerUntil = f.instant("revoked", true), f.instant("owner_until", true)
+	if !c.OwnerUntil.IsZero() && c.Owner == "" {
+		l.problem(file, n.get("owner_until"), `"owner_until" says when an owner left, and "owner" names none`, "name the owner")
+	}
 	if c.ID != "" && !l.once(file, n, "credential", c.ID) {
 		return
 	}
