@@ -16,7 +16,7 @@ export SCOPEDRIFT_LIBCHDB ?= $(CURDIR)/bin/libchdb.so
 PACKAGES ?= ./...
 GO_FILES = find . -name '*.go' -not -path './.cache/*' -not -path './bin/*'
 
-.PHONY: help demo build engine kafka test chaos compare-tshark lint format-check generate generate-check bench clean
+.PHONY: help demo build engine kafka test eval chaos compare-tshark lint format-check generate generate-check bench clean
 
 help: ## show this help
 	@echo 'scopedrift: what every machine credential really does, against what it was granted'
@@ -43,6 +43,10 @@ kafka:
 
 test: build kafka lint generate-check ## check everything, then run every test against the real engine
 	$(Q)$(GO) test -json -timeout 40m $(TESTFLAGS) $(PACKAGES) | $(GO) run ./.ci/report
+
+# SET=dev has the worlds for work on detections; only the others make the report.
+eval: build ## measure the detections on simulated companies, and write docs/detection-quality.md
+	$(Q)$(GO) run ./cmd/internal/evaluate $(if $(SET),-set $(SET),-out docs/detection-quality.md) $(EVALFLAGS)
 
 # KILLS and SCOPEDRIFT_TEST_SEED choose; the seed of each run is printed.
 chaos: build kafka ## kill producers, ingesters, engine and broker 1,000 times, and compare

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/scopedrift/scopedrift/deployments/scenario/world"
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+// chance is one campaign that a detection should see.
+type chance struct {
+	code, stealth, entry, campaign, world string
+	found                                 bool
+	// late is how long after the campaign's first call its definition was
+	// fulfilled, or the first call that the finding names was made.
+	late time.Duration
+}
+
+// counts are a detection's true and false findings.
+type counts struct{ right, wrong, high, wrongHigh int }
+
+// failure is something missed or wrong.
+type failure struct {
+	code, what string
+	cfg        world.Config
+	text       string
+}
+
+// tally gathers what was measured.
+type tally struct {
+	set     world.Set
+	worlds  []world.Config
+	chances []chance
+	// faults counts by code the faults of companies, and those found.
+	faults   map[string]*[2]int
+	findings map[string]*counts
+	fired    []failure
+	missed   []failure
+	wrong    []failure
+	// alikes counts by code the look-alikes, and those that fired.
+	alikes map[string]*[2]int
+	// daily are findings of medium or more a day for 1,000 identities, by world.
+	daily    []float64
+	calls    uint64
+	took     time.Duration
+	ablation map[string]*loss
+	present  map[string]bool
+}
+
+// loss is what an ablation costs.
+type loss struct {
+	recall   map[string]*[4]int // found and chances in the whole, then in the part
+	invented []string
+}
+
+func newTally(set world.Set, list []world.Config) *tally {
+	return &tally{set: set, worlds: list, faults: map[string]*[2]int{}, findings: map[string]*counts{}, alikes: map[string]*[2]int{},
+		ablation: map[string]*loss{}, present: map[string]bool{}}
+}
+
+// of reports whether a finding is about one of the named credentials.
+func of(f *schema.Finding, names []string) bool {
+	if slices.Contains(names, f.Credential.ID) {
+		return true
+	}
+	return slices.ContainsFunc(f.Credential.Observed, func(id string) bool { return slices.Contains(names, id) })
+}
+
+// within reports whether a finding's calls touch a span, with a day of grace at
+// its end.
+func within(f *schema.Finding, from, to time.Time) bool {
+	return !f.Last.Before(from) && !f.First.After(to.Add(24*time.Hour))
+}
+
+// truly reports whether a finding says something true, and why.
+func truly(t *world.Truth, f *schema.Finding) bool {
+	for i := range t.Faults {
+		if s := &t.Faults[i]; s.Code == f.Code && of(f, []string{s.Credential}) && (s.Scope == "" || s.Scope == f.Scope) {
+			return true
+		}
+	}
+	for i := range t.Campaigns {
+		if c := &t.Campaigns[i]; (slices.Contains(c.Must, f.Code) || slices.Contains(c.May, f.Code)) && of(f, c.Credentials) && within(f, c.From, c.To) {
+			return true
+		}
+	}
+	return false
+}
+
+// seen returns the finding that shows a campaign to a detection, nil if none.
+func seen(list []schema.Finding, c *world.Campaign, code string) *schema.Finding {
+	for i := range list {
+		if f := &list[i]; f.Code == code && !f.OverBudget && of(f, c.Credentials) && within(f, c.From, c.To) {
+			return f
+		}
+	}
+	return nil
+}
+
+func (t *tally) add(w *trial) {
+	t.calls += w.Summary.Calls
+	t.took += w.took
+	loud := 0
+	for i := range w.Findings {
+		f := &w.Findings[i]
+		t.present[f.Code] = true
+		if f.OverBudget || f.Status != schema.StatusOpen {
+			continue
+		}
+		if f.Severity >= schema.SeverityMedium {
+			loud++
+		}
+		n := entry(t.findings, f.Code)
+		if truly(w.truth, f) {
+			n.right++
+			continue
+		}
+		n.wrong++
+		if f.Severity >= schema.SeverityHigh {
+			n.wrongHigh++
+		}
+		t.wrong = append(t.wrong, failure{f.Code, "wrong", w.cfg, fmt.Sprintf("%s %s: %s", f.Severity, f.ID, f.Title)})
+	}
+	identities := w.Summary.Credentials.Declared + w.Summary.Credentials.Undeclared
+	t.daily = append(t.daily, float64(loud)/float64(w.cfg.Days)/float64(max(identities, 1))*1000)
+	t.addCampaigns(w)
+	t.addCompany(w)
+}
+
+// addCampaigns counts what was seen of the attackers.
+func (t *tally) addCampaigns(w *trial) {
+	for i := range w.truth.Campaigns {
+		c := &w.truth.Campaigns[i]
+		for _, code := range c.Must {
+			o := chance{code: code, stealth: c.Stealth, entry: c.Entry, campaign: c.ID, world: w.cfg.Name()}
+			if f := seen(w.Findings, c, code); f != nil {
+				o.found = true
+				o.late = max(f.First.Sub(c.From), c.Seen[code].Sub(c.From))
+			} else {
+				t.missed = append(t.missed, failure{code, "missed", w.cfg, fmt.Sprintf("%s: %s, %d calls by %v, %s to %s", c.ID, code, c.Calls, c.Credentials,
+					c.From.Format("2006-01-02 15:04"), c.To.Format("2006-01-02 15:04"))})
+			}
+			t.chances = append(t.chances, o)
+		}
+	}
+}
+
+// addCompany counts faults of the company and look-alikes.
+func (t *tally) addCompany(w *trial) {
+	for i := range w.truth.Faults {
+		s := &w.truth.Faults[i]
+		if s.May {
+			continue
+		}
+		n := entry(t.faults, s.Code)
+		n[1]++
+		if slices.ContainsFunc(w.Findings, func(f schema.Finding) bool {
+			return f.Code == s.Code && of(&f, []string{s.Credential}) && (s.Scope == "" || s.Scope == f.Scope)
+		}) {
+			n[0]++
+		} else {
+			t.missed = append(t.missed, failure{s.Code, "missed", w.cfg, fmt.Sprintf("%s %s: %s", s.Credential, s.Scope, s.Why)})
+		}
+	}
+	for i := range w.truth.LookAlikes {
+		l := &w.truth.LookAlikes[i]
+		if l.Change && !w.cfg.Changes {
+			continue
+		}
+		n := entry(t.alikes, l.Code)
+		n[1]++
+		for j := range w.Findings {
+			f := &w.Findings[j]
+			if f.Code == l.Code && !f.OverBudget && f.Status == schema.StatusOpen && f.Severity > schema.SeverityLow && of(f, l.Credentials) && within(f, l.From, l.To) && !truly(w.truth, f) {
+				n[0]++
+				t.fired = append(t.fired, failure{l.Code, "look-alike fired", w.cfg, fmt.Sprintf("%s: %s %s: %s", l.What, f.Severity, f.ID, f.Title)})
+				break
+			}
+		}
+	}
+}
+
+// ablated compares a world with the same world of which less is logged.
+func (t *tally) ablated(name string, whole, part *trial) {
+	l := t.ablation[name]
+	if l == nil {
+		l = &loss{recall: map[string]*[4]int{}}
+		t.ablation[name] = l
+	}
+	for i := range whole.truth.Campaigns {
+		c := &whole.truth.Campaigns[i]
+		for _, code := range c.Must {
+			n := entry(l.recall, code)
+			n[1]++
+			n[3]++
+			if seen(whole.Findings, c, code) != nil {
+				n[0]++
+			}
+			if seen(part.Findings, c, code) != nil {
+				n[2]++
+			}
+		}
+	}
+	known := map[schema.FindingID]bool{}
+	for i := range whole.Findings {
+		known[whole.Findings[i].ID] = true
+	}
+	for i := range part.Findings {
+		f := &part.Findings[i]
+		if f.Score == nil && f.Severity > schema.SeverityLow && !known[f.ID] && !truly(whole.truth, f) {
+			l.invented = append(l.invented, fmt.Sprintf("%s %s %s: %s", whole.cfg.Name(), f.Severity, f.ID, f.Title))
+		}
+	}
+}
+
+// entry returns a map's value, made if it is not there.
+func entry[V any](m map[string]*V, key string) *V {
+	if m[key] == nil {
+		m[key] = new(V)
+	}
+	return m[key]
+}
