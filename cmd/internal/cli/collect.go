@@ -85,11 +85,7 @@ func (a *app) collectGateway(ctx context.Context, args []string, o collecting) (
 	if err != nil {
 		return err
 	}
-	captured, err := a.newCaptures(key)
-	if err != nil {
-		return err
-	}
-	if g, err = a.newGateway(ctx, key, nil, captured, startProgress(nil, false, 0)); err != nil {
+	if g, err = a.newGateway(ctx, key, nil, a.newCaptures(key, nil), startProgress(nil, false, 0)); err != nil {
 		return err
 	}
 	st, err := a.openStation(ctx, "collect", nil)

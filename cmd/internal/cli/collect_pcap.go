@@ -99,11 +99,7 @@ func (a *app) collectPcap(ctx context.Context, o capturing) (err error) {
 		var sharing sync.Mutex
 		watches := make([]*pcap.Watch, len(taps))
 		for i, tap := range taps {
-			captured, err := a.newCaptures(key)
-			if err != nil {
-				return err
-			}
-			watches[i] = captured.capture.Watch(tap.source, tap.input, sinkUntil{late, sink, &sharing})
+			watches[i] = a.newCaptures(key, nil).capture.Watch(tap.source, tap.input, sinkUntil{late, sink, &sharing})
 		}
 		observeCapture(st.server, func() pcap.Stats { return together(watches) })
 		observeSockets(st.server, taps)

@@ -89,11 +89,7 @@ func (a *app) collectReceive(ctx context.Context, o receiving) (err error) {
 	if err != nil {
 		return err
 	}
-	captured, err := a.newCaptures(key)
-	if err != nil {
-		return err
-	}
-	g, err := a.newGateway(ctx, key, nil, captured, startProgress(nil, false, 0))
+	g, err := a.newGateway(ctx, key, nil, a.newCaptures(key, nil), startProgress(nil, false, 0))
 	if err != nil {
 		return err
 	}

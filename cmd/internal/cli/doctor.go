@@ -111,10 +111,11 @@ func (a *app) doctor(ctx context.Context, args []string) error {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // it cannot fail
 	key := redact.NewKey(raw)
-	captured, err := a.newCaptures(key)
+	keys, err := a.loadTLSKeys()
 	if err != nil {
 		return err
 	}
+	captured := a.newCaptures(key, keys)
 	g, err := a.newGateway(ctx, key, nil, captured, p)
 	if err != nil {
 		return err

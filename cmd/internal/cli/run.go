@@ -145,11 +145,7 @@ func (a *app) newFollower(ctx context.Context, log operate.Log, paths []string) 
 	if err := a.oneFormat(); err != nil {
 		return nil, nil, errors.Join(err, dead.close())
 	}
-	captured, err := a.newCaptures(key)
-	if err != nil {
-		return nil, nil, errors.Join(err, dead.close())
-	}
-	g, err := a.newGateway(ctx, key, dead.orNil(), captured, startProgress(nil, false, 0))
+	g, err := a.newGateway(ctx, key, dead.orNil(), a.newCaptures(key, nil), startProgress(nil, false, 0))
 	if err != nil {
 		return nil, nil, errors.Join(err, dead.close())
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/scopedrift/scopedrift/cmd/internal/output"
+	"github.com/scopedrift/scopedrift/collector/pcap"
 	"github.com/scopedrift/scopedrift/detector"
 	"github.com/scopedrift/scopedrift/detector/rule"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
@@ -73,6 +74,7 @@ type scanRun struct {
 	cat      *catalog.Catalog
 	store    *store
 	progress *progress
+	tlsKeys  *pcap.TLSKeys
 	report   output.Report
 	// partial is what went wrong with reading: the result is then not whole.
 	partial error
@@ -109,6 +111,9 @@ func (a *app) runScan(ctx context.Context, inputs []string) (r *scanRun, err err
 	}
 	r.progress.enter(fmt.Sprintf("scanning %s", output.Count(uint64(len(inputs)), "input")), 0)
 	if r.cat, err = a.loadCatalog(); err != nil {
+		return nil, err
+	}
+	if r.tlsKeys, err = a.loadTLSKeys(); err != nil {
 		return nil, err
 	}
 	r.progress.enter("starting the engine", 0)

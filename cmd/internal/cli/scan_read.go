@@ -69,10 +69,7 @@ func (a *app) newGateway(ctx context.Context, key *redact.Key, dead gateway.Dead
 
 // read reads all inputs into the sink and accounts for them in the report.
 func (r *scanRun) read(ctx context.Context, key *redact.Key, dead *deadLetters, inputs []string, sink collector.Sink) error {
-	c, err := r.newCaptures(key)
-	if err != nil {
-		return err
-	}
+	c := r.newCaptures(key, r.tlsKeys)
 	g, err := r.newGateway(ctx, key, dead.orNil(), c, r.progress)
 	if err != nil {
 		return err
@@ -126,25 +123,32 @@ type captures struct {
 // keyLogMost is the longest key log that is read: half a million connections.
 const keyLogMost = 256 << 20
 
-// newCaptures makes the reader of captures that the settings describe.
-func (a *app) newCaptures(key *redact.Key) (*captures, error) {
-	cfg := pcap.Config{Key: key}
-	if header, ok := strings.CutPrefix(a.settings.tenant, "header:"); ok {
-		cfg.TenantHeader = header
+// loadTLSKeys reads the key logs that the settings name, nil where none is.
+func (a *app) loadTLSKeys() (*pcap.TLSKeys, error) {
+	if len(a.settings.tlsKeys.values) == 0 {
+		return nil, nil
 	}
-	if len(a.settings.tlsKeys.values) > 0 {
-		cfg.TLSKeys = pcap.NewTLSKeys()
-	}
+	keys := pcap.NewTLSKeys()
 	for _, name := range a.settings.tlsKeys.values {
 		log, err := a.env.ReadFile(name, keyLogMost)
 		if err != nil {
 			return nil, usage(fmt.Sprintf("--tls-keys: %v", err), "name the file that SSLKEYLOGFILE named when the connections were made")
 		}
-		if err := cfg.TLSKeys.Read(bytes.NewReader(log)); err != nil {
+		if err := keys.Read(bytes.NewReader(log)); err != nil {
 			return nil, misused(fmt.Errorf("--tls-keys %s: %w", name, err))
 		}
 	}
-	return &captures{pcap.New(cfg), map[string]pcap.Stats{}}, nil
+	return keys, nil
+}
+
+// newCaptures makes the reader of captures that the settings describe. keys may
+// be nil.
+func (a *app) newCaptures(key *redact.Key, keys *pcap.TLSKeys) *captures {
+	cfg := pcap.Config{Key: key, TLSKeys: keys}
+	if header, ok := strings.CutPrefix(a.settings.tenant, "header:"); ok {
+		cfg.TenantHeader = header
+	}
+	return &captures{pcap.New(cfg), map[string]pcap.Stats{}}
 }
 
 func (c *captures) read(ctx context.Context, from io.Reader, in collector.Input, sink collector.Sink) error {
