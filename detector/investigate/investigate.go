@@ -21,6 +21,9 @@ type Config struct {
 	Detector detector.Config
 	// Findings are the stored ones, of any credential, in any order.
 	Findings []schema.Finding
+	// AllLinks follows links over the whole window, rather than around what is
+	// strange; that looks at all its calls.
+	AllLinks bool
 }
 
 // Investigator answers questions.
@@ -81,7 +84,14 @@ func (i *Investigator) Investigate(ctx context.Context, q Question) (*Investigat
 	if len(w.judged) == 0 {
 		return nil, errNothing
 	}
-	return w.finish(ctx)
+	if err := w.finish(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.links(ctx, cfg, i.cfg.AllLinks); err != nil {
+		return nil, err
+	}
+	w.next()
+	return w.result, nil
 }
 
 // work is one investigation.
@@ -193,7 +203,7 @@ func hashes(s *rule.Subject) []schema.PrincipalHash {
 }
 
 // finish puts the answer together.
-func (w *work) finish(ctx context.Context) (*Investigation, error) {
+func (w *work) finish(ctx context.Context) error {
 	slices.SortFunc(w.judged, func(a, b *judged) int { return strings.Compare(a.Subject.Name, b.Subject.Name) })
 	r := w.result
 	env := w.judged[0].Env
@@ -218,11 +228,10 @@ func (w *work) finish(ctx context.Context) (*Investigation, error) {
 	}
 	w.mentions()
 	if err := w.places(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	w.timeline()
-	w.next()
-	return r, nil
+	return nil
 }
 
 // mentions lists the stored findings about the credentials.
@@ -260,8 +269,11 @@ func (w *work) next() {
 	}
 	if r.Stranger >= 0 {
 		p := &r.Places[r.Stranger]
-		if p.Workload != "" {
+		switch {
+		case p.Workload != "":
 			add("investigate workload:%s", rule.Argument(p.Workload))
+		case p.Address != "":
+			add("investigate workload:%s", p.Address)
 		}
 		add("calls --credential %s --since %s", rule.Argument(p.Credentials[0]), p.First.Format(time.RFC3339))
 	}

@@ -95,6 +95,9 @@ func read(t *testing.T, path string) *investigated {
 	}
 	c.Case = detectortest.Read(t, name)
 	c.Archive = archive
+	if c.findings == nil {
+		c.findings = detectortest.Run(t, detector.Config{Catalog: c.Catalog, Facts: memory.New(c.Calls), Window: c.Window}).Findings
+	}
 	for line := range strings.Lines(string(archive.Comment)) {
 		if q, ok := strings.CutPrefix(strings.TrimSpace(line), "question: "); ok {
 			c.question.Name = q
@@ -141,6 +144,20 @@ func brief(r *investigate.Investigation) string {
 	}
 	for _, p := range r.Places {
 		fmt.Fprintf(&b, "place %s calls=%d days=%d addresses=%d share=%.4f strange=%q\n", p.Name, p.Calls, p.Days, p.Addresses, p.Share, p.Strange)
+	}
+	for _, h := range r.Links.Path {
+		fmt.Fprintf(&b, "hop %s %s %s -> %s %s with %s tier=%d\n", h.Time.Format(time.DateTime), h.Kind, h.From, h.To, h.Operation, h.Credential, h.Tier)
+	}
+	if r.Links.Entry != "" {
+		fmt.Fprintf(&b, "entry %s\n", r.Links.Entry)
+	}
+	for _, e := range r.Links.Edges {
+		if e.Kind == detector.EdgeMint || e.Kind == detector.EdgeCause {
+			fmt.Fprintf(&b, "edge %s %s -> %s tier=%d hop=%d backward=%t\n", e.Kind, e.From.Name, e.To.Name, e.Tier, e.Hop, e.Backward)
+		}
+	}
+	for _, u := range r.Links.Touched {
+		fmt.Fprintf(&b, "touched %s %s\n", u.Service, u.Operation)
 	}
 	if r.Stranger >= 0 {
 		fmt.Fprintf(&b, "stranger %s\n", r.Places[r.Stranger].Name)

@@ -41,6 +41,8 @@ type Investigation struct {
 	// Stranger is the place in Places that does not belong and was seen first:
 	// its index, -1 where none is known.
 	Stranger int `json:"stranger"`
+	// Links is where the calls came from and led to.
+	Links Links `json:"links"`
 	// Coverage is what was seen of the services used.
 	Coverage []schema.Coverage `json:"coverage"`
 	Notes    []string          `json:"notes,omitempty"`
@@ -134,7 +136,8 @@ func (v *Verdicts) add(verdict schema.Verdict, n uint64) {
 	}
 }
 
-func (v *Verdicts) merge(o Verdicts) {
+// Add adds what another counts.
+func (v *Verdicts) Add(o Verdicts) {
 	v.Exercised += o.Exercised
 	v.Beyond += o.Beyond
 	v.Denied += o.Denied
@@ -202,6 +205,8 @@ type Place struct {
 	// Networks are those of the addresses, sorted; Addresses how many there are.
 	Networks  []string `json:"networks,omitempty"`
 	Addresses int      `json:"addresses,omitempty"`
+	// Address is the only one, if there is but one.
+	Address string `json:"address,omitempty"`
 	// Clients are programs without their versions, sorted.
 	Clients     []string  `json:"clients,omitempty"`
 	Credentials []string  `json:"credentials"`

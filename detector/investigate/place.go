@@ -162,6 +162,11 @@ func (w *work) judgePlaces(folds []*placeFold, suspects map[placeKey]bool) {
 		p := f.place
 		p.Networks, p.Clients, p.Credentials = sorted(f.networks), sorted(f.clients), sorted(f.credentials)
 		p.Addresses, p.Days, p.Calls = len(f.addresses), len(f.days), f.calls()
+		if len(f.addresses) == 1 {
+			for a := range f.addresses {
+				p.Address = a.String()
+			}
+		}
 		if total > 0 {
 			p.Share = float64(int(float64(p.Calls)/float64(total)*10000+0.5)) / 10000
 		}

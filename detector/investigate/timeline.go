@@ -132,7 +132,7 @@ func (w *work) join(steps []stepFold) []Period {
 			if len(last.New) == 0 && len(last.Findings) == 0 {
 				last.To = p.To
 				last.Steps++
-				last.Verdicts.merge(p.Verdicts)
+				last.Verdicts.Add(p.Verdicts)
 				continue
 			}
 		}

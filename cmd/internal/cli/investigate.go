@@ -34,15 +34,21 @@ func (a *app) investigateCommand() *cobra.Command {
 		Args: oneArgument("investigate takes one credential, workload or finding", "scopedrift credentials and scopedrift findings list them"),
 	}
 	a.settings.bind(c.Flags(), append([]string{"catalog", "from", "to"}, storeFlags...)...)
-	bindOutput(c.Flags(), "text", "json")
+	allLinks := c.Flags().Bool("all-links", false, "follow links over the whole window, rather than around what is strange: slow on a large store")
+	bindOutput(c.Flags(), "text", "json", "dot", "markdown")
 	c.ValidArgsFunction = a.completeCredentials
 	c.RunE = a.action(func(ctx context.Context, args []string) error {
-		r, err := a.investigation(ctx, args[0])
+		r, err := a.investigation(ctx, args[0], *allLinks)
 		if err != nil {
 			return err
 		}
-		if output.Format(a.settings.output) == output.JSON {
+		switch output.Format(a.settings.output) {
+		case output.JSON:
 			return output.Document(a.env.Stdout, r)
+		case output.DOT:
+			return output.WriteInvestigationDOT(a.env.Stdout, r)
+		case output.Markdown:
+			return output.WriteInvestigationMarkdown(a.env.Stdout, r, a.options(nil))
 		}
 		return output.WriteInvestigation(a.env.Stdout, r, a.options(nil))
 	})
@@ -75,7 +81,7 @@ func question(name string, findings []schema.Finding) (investigate.Question, err
 }
 
 // investigation opens the store, asks and closes it.
-func (a *app) investigation(parent context.Context, name string) (r *investigate.Investigation, err error) {
+func (a *app) investigation(parent context.Context, name string, allLinks bool) (r *investigate.Investigation, err error) {
 	cat, err := a.loadCatalog()
 	if err != nil {
 		return nil, err
@@ -95,7 +101,7 @@ func (a *app) investigation(parent context.Context, name string) (r *investigate
 	}
 	r, err = investigate.New(investigate.Config{
 		Detector: detector.Config{Catalog: cat, Conn: s.conn, Window: schema.Window{From: a.settings.from.value, To: a.settings.to.value}},
-		Findings: findings,
+		Findings: findings, AllLinks: allLinks,
 	}).Investigate(ctx, q)
 	var unknown *detector.UnknownCredential
 	if errors.As(err, &unknown) {

@@ -278,7 +278,7 @@ func (g *given) apply(env *Env, r *setting, target pflag.Value) error {
 }
 
 func isOutput(value string) bool {
-	return slices.Contains([]string{"text", "table", "json", "jsonl", "csv", "sarif"}, value)
+	return slices.Contains([]string{"text", "table", "json", "jsonl", "csv", "sarif", "ocsf", "dot", "markdown"}, value)
 }
 
 // readLevels reads environment, project file and user file, strongest first.

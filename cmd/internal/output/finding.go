@@ -65,7 +65,9 @@ func Explain(w io.Writer, f *schema.Finding, o Options) error {
 	}
 	p.list("usual", e.Usual)
 	p.list("seen", e.Seen)
-	p.list("path", e.Path)
+	if len(e.Hops) == 0 {
+		p.list("path", e.Path)
+	}
 	p.label("when", span(f))
 	if e.Coverage != nil {
 		p.label("coverage", CoverageText(e.Coverage))
@@ -73,6 +75,10 @@ func Explain(w io.Writer, f *schema.Finding, o Options) error {
 	p.label("harmless if", trimStop(e.BenignIf))
 	p.label("frameworks", strings.Join(f.Frameworks, ", "))
 	p.commands(f.Next)
+	if len(e.Hops) > 0 {
+		fmt.Fprintf(p.out, "\n%s\n", p.paint.Strong("The way"))
+		drawWay(p.out, e.Hops, "  ")
+	}
 	if len(e.Calls) > 0 {
 		fmt.Fprintf(p.out, "\n%s\n", p.paint.Strong(fmt.Sprintf("Calls (%s of %s, the earliest first)",
 			Number(uint64(len(e.Calls))), Number(max(f.Calls, uint64(len(e.Calls)))))))

@@ -35,14 +35,15 @@ func WriteInvestigation(w io.Writer, r *investigate.Investigation, o Options) er
 		p.mentions(r)
 	}
 	p.section("What it did", Count(uint64(len(r.Used)), "operation")+" by service and tenant, the gravest first")
-	p.used(r)
+	p.used(r.Used, len(r.Credentials) > 1)
 	p.section("What it could do", "at the end of the window")
 	for i := range r.Credentials {
 		p.possible(&r.Credentials[i], len(r.Credentials) > 1)
 	}
 	p.section("From where", Count(uint64(len(r.Places)), "place")+", the first seen first")
 	p.places(r)
-	for _, note := range r.Notes {
+	p.ways(r)
+	for _, note := range append(r.Notes, r.Links.Cut...) {
 		p.label("note", note)
 	}
 	if len(r.Next) > 0 {
@@ -268,13 +269,13 @@ func (p *prose) mentions(r *investigate.Investigation) {
 	}
 }
 
-func (p *prose) used(r *investigate.Investigation) {
-	for i := range r.Used {
+func (p *prose) used(list []investigate.Used, named bool) {
+	for i := range list {
 		if i == mostUsed {
-			p.row("...", fmt.Sprintf("%d more: -o json has them all", len(r.Used)-i))
+			p.row("...", fmt.Sprintf("%d more: -o json has them all", len(list)-i))
 			return
 		}
-		u := &r.Used[i]
+		u := &list[i]
 		text := u.Operation
 		if u.Tenant != "" {
 			text += " in " + u.Tenant
@@ -282,11 +283,58 @@ func (p *prose) used(r *investigate.Investigation) {
 		if u.Class != "" {
 			text += " [" + u.Class + "]"
 		}
-		if len(r.Credentials) > 1 {
+		if named {
 			text += " as " + u.Credential
 		}
 		p.row(u.Service, text)
 		p.row("", fmt.Sprintf("%s, %s to %s", verdictsText(&u.Verdicts), Minute(u.First), Minute(u.Last)))
+	}
+}
+
+// ways writes the way to the credential and on, and what was touched.
+func (p *prose) ways(r *investigate.Investigation) {
+	l := &r.Links
+	p.section("The way", "links of "+Minute(l.Window.From)+" to "+Minute(l.Window.To)+"; --all-links follows them over the whole window")
+	switch {
+	case len(l.Path) == 0:
+		p.row("", "no call is known that led to it or that it led to another credential")
+	default:
+		if l.From != "" {
+			p.row("", "as "+string(l.From)+" tells it")
+		}
+		if l.Entry != "" {
+			p.row("likely entry", l.Entry)
+		} else {
+			p.row("", "nothing strange: these are the links of every day")
+		}
+		drawWay(p.out, l.Path, "  ")
+	}
+	p.edges(r)
+	if len(l.Touched) > 0 {
+		p.section("Touched from places that do not belong", Count(uint64(len(l.Touched)), "operation"))
+		p.used(l.Touched, len(r.Credentials) > 1)
+	}
+}
+
+// edges writes which credentials links lead to, besides those asked about.
+func (p *prose) edges(r *investigate.Investigation) {
+	asked := map[string]bool{}
+	for i := range r.Credentials {
+		asked[r.Credentials[i].ID] = true
+	}
+	shown := map[string]bool{}
+	for i := range r.Links.Edges {
+		e := &r.Links.Edges[i]
+		other, word := e.To.Name, "leads on to"
+		if e.Backward {
+			other, word = e.From.Name, "comes from"
+		}
+		if e.Kind != "mint" && e.Kind != "cause" || asked[other] || shown[word+other] {
+			continue
+		}
+		shown[word+other] = true
+		what := map[string]string{"mint": "issued by", "cause": "called on after"}[string(e.Kind)]
+		p.row(word, fmt.Sprintf("%s (%s %s, %s, %s)", other, what, shortList(e.Operations, 2), Count(e.Calls, "call"), tierWord(int(e.Tier))))
 	}
 }
 
@@ -298,24 +346,30 @@ func (p *prose) possible(c *investigate.Credential, named bool) {
 		p.row("", possibleUnlisted(c))
 	}
 	for i := range c.Possible {
-		one := &c.Possible[i]
-		text := fmt.Sprintf("%d of %s used", one.Used, Count(uint64(one.Operations), "operation"))
-		if one.Unknown > 0 {
-			text += fmt.Sprintf(", %d more unknown", one.Unknown)
-		}
-		if len(one.Unused) > 0 {
-			var names []string
-			for _, op := range one.Unused {
-				name := op.Operation
-				if op.Class != "" {
-					name += " [" + op.Class + "]"
-				}
-				names = append(names, name)
-			}
-			text += "; not used: " + shortList(names, 5)
-		}
-		p.row(one.Service, text)
+		text := possibleText(&c.Possible[i], 5)
+		p.row(c.Possible[i].Service, strings.TrimPrefix(text, c.Possible[i].Service+": "))
 	}
+}
+
+// possibleText says what a credential may do at a service, naming some of what
+// it did not.
+func possibleText(one *investigate.Possible, most int) string {
+	text := fmt.Sprintf("%s: %d of %s used", one.Service, one.Used, Count(uint64(one.Operations), "operation"))
+	if one.Unknown > 0 {
+		text += fmt.Sprintf(", %d more unknown", one.Unknown)
+	}
+	if len(one.Unused) > 0 {
+		var names []string
+		for _, op := range one.Unused {
+			name := op.Operation
+			if op.Class != "" {
+				name += " [" + op.Class + "]"
+			}
+			names = append(names, name)
+		}
+		text += "; not used: " + shortList(names, most)
+	}
+	return text
 }
 
 // possibleUnlisted says what is known where the catalogue lists no operation.

@@ -20,6 +20,9 @@ const (
 	JSONL Format = "jsonl"
 	CSV   Format = "csv"
 	SARIF Format = "sarif"
+	// DOT and Markdown are for single investigations.
+	DOT      Format = "dot"
+	Markdown Format = "markdown"
 )
 
 // Machine reports whether programs rather than people read the format.
