@@ -107,6 +107,16 @@ var detections = []Detection{
 		Frameworks: []string{"NHI9:2025", "T1550.001", "T1021.007", "T1078.004", "DE.AE-03"},
 	},
 	{
+		Code: BoundaryCrossing, Name: "boundary-crossing",
+		Short: "A machine's credential acted in a tenant or environment that is not its own, or used a privileged function for the first time.",
+		Help: "Fires where a credential that acted in one tenant or environment only, on seven or more days over two or more weeks, does something in another that others knew before; " +
+			"and on the first use of a function of class admin, secret or mint after such a time without any, where the grant is not known. " +
+			"It is a rule where the home is outside of production and the crossing leads into it; else a score. " +
+			"What approved tenants, environments or operations speak about is off-purpose-use instead. Credentials that work in several places, tenants that are new to everybody, and approved changes are left out.",
+		BenignIf:   "its work has grown to the other tenant or environment, or it supports all of them and had not come to this one yet",
+		Frameworks: []string{"NHI8:2025", "API1:2023", "PR.IR-01"},
+	},
+	{
 		Code: DormantUse, Name: "dormant-use",
 		Short: "A credential was accepted after it expired, was revoked or lost its owner, or after it was silent for months.",
 		Help: "Fires on accepted calls later than the catalogue's expires, revoked or owner_until of the credential, with two minutes for clocks that disagree, " +

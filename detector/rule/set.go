@@ -52,6 +52,7 @@ type Set struct {
 	unused   unusedRule
 	drift    driftRule
 	origin   originRule
+	boundary boundaryRule
 	dormant  dormantRule
 	unowned  unownedRule
 	purpose  purposeRule
@@ -68,6 +69,7 @@ func New(env *Env, subject *Subject) *Set {
 		unused:   unusedRule{base: base},
 		drift:    driftRule{base: base},
 		origin:   originRule{base: base},
+		boundary: boundaryRule{base: base},
 		dormant:  dormantRule{base: base},
 		unowned:  unownedRule{base: base},
 		purpose:  purposeRule{base: base},
@@ -99,6 +101,7 @@ func (s *Set) Use(u *Use) {
 	s.probing.use(u)
 	s.unused.use(u)
 	s.drift.use(u)
+	s.boundary.use(u)
 	s.dormant.use(u)
 	s.unowned.use(u)
 	s.purpose.use(u)
@@ -108,12 +111,15 @@ func (s *Set) Use(u *Use) {
 // judged.
 func (s *Set) Earlier(r *Row) {
 	s.drift.before(r)
+	s.boundary.before(r)
 	s.dormant.active(r)
 }
 
 // WantsPopulation reports whether the subject did something that only what others
 // do can tell the oddity of. Call it after all uses.
-func (s *Set) WantsPopulation() bool { return s.drift.wantsPopulation() }
+func (s *Set) WantsPopulation() bool {
+	return s.drift.wantsPopulation() || s.boundary.wantsPopulation()
+}
 
 // Reversals names what must be looked at call by call for D03, after all rows.
 func (s *Set) Reversals() []ReversalKey { return s.reversal.keys() }
@@ -168,7 +174,7 @@ type Withheld struct {
 func (s *Set) Finish() Result {
 	var r Result
 	for _, rule := range []interface{ finish(*Result) }{
-		&s.beyond, &s.probing, &s.reversal, &s.unused, &s.origin, &s.dormant, &s.unowned, &s.purpose,
+		&s.beyond, &s.probing, &s.reversal, &s.unused, &s.origin, &s.boundary, &s.dormant, &s.unowned, &s.purpose,
 		// Habits come last: what was found until here does not teach them.
 		&s.drift,
 	} {
