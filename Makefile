@@ -48,9 +48,15 @@ test: build kafka lint generate-check ## check everything, then run every test a
 eval: build ## measure the detections on simulated companies, and write docs/detection-quality.md
 	$(Q)$(GO) run ./cmd/internal/evaluate $(if $(SET),-set $(SET),-out docs/detection-quality.md) $(EVALFLAGS)
 
-# KILLS and SCOPEDRIFT_TEST_SEED choose; the seed of each run is printed.
+# KILLS and SCOPEDRIFT_TEST_SEED choose; the seed of each run is printed. Then broker
+# and engine are away for AWAY seconds.
 chaos: build kafka ## kill producers, ingesters, engine and broker 1,000 times, and compare
 	$(Q)SCOPEDRIFT_TEST_CHAOS=$(or $(KILLS),1000) $(GO) test -count 1 -timeout 120m -run '^TestChaos$$' -v ./cmd/internal/cli
+	$(Q)SCOPEDRIFT_TEST_AWAY=$(or $(AWAY),60) $(GO) test -count 1 -timeout 30m -run '^TestAway$$' -v ./cmd/internal/cli
+
+# For a while on a machine that does nothing else; see BenchmarkLatency.
+latency: build kafka ## time calls until their findings, RATE calls/s FOR seconds
+	$(Q)SCOPEDRIFT_BENCH_SECONDS=$(or $(FOR),300) SCOPEDRIFT_BENCH_RATE=$(or $(RATE),20000) $(GO) test -run '^$$' -bench Latency -benchtime 1x -timeout 60m -v ./cmd/internal/cli
 
 # TSHARK names another program than the one on the PATH.
 compare-tshark: ## show what scopedrift and an installed tshark find in the same captures

@@ -39,7 +39,7 @@ type detecting struct {
 }
 
 func (a *app) detectCommand() *cobra.Command {
-	o := detecting{every: 5 * time.Second, posture: time.Hour}
+	o := detecting{every: time.Second, posture: time.Hour}
 	c := &cobra.Command{
 		Use: "detect", Short: "judge what ingesters store, continuously", Long: detectLong, Args: cobra.NoArgs,
 		Example: "  scopedrift detect --clickhouse clickhouse://db.example.com:9000/scopedrift --catalog catalogue/ --alertmanager http://127.0.0.1:9093\n" +
@@ -57,7 +57,7 @@ func (a *app) detectCommand() *cobra.Command {
 	c.RunE = a.action(func(ctx context.Context, _ []string) error {
 		switch {
 		case o.every < 100*time.Millisecond:
-			return usage("--every is shorter than 100ms", "5s is usual")
+			return usage("--every is shorter than 100ms", "1s is usual")
 		case o.posture < o.every:
 			return usage("--posture is shorter than --every", "1h is usual")
 		case o.secretFile != "" && o.webhook == "":

@@ -36,7 +36,7 @@ Standard output has the findings, standard error log lines in JSON. Counters are
 served for Prometheus: see --metrics-listen.`
 
 func (a *app) runCommand() *cobra.Command {
-	every := 5 * time.Second
+	every := time.Second
 	c := &cobra.Command{
 		Use: "run PATH...", Short: "watch one machine's logs continuously", Long: runLong, Args: inputs("run"),
 		Example: "  scopedrift run --data store/ --catalog catalogue/ /var/log/envoy/\n" +
@@ -47,7 +47,7 @@ func (a *app) runCommand() *cobra.Command {
 	a.settings.bind(flags, append([]string{"catalog", "format", "format-file", "key", "host", "tenant", "metrics-listen"}, storeFlags...)...)
 	c.RunE = a.action(func(ctx context.Context, args []string) error {
 		if every < 100*time.Millisecond {
-			return usage("--every is shorter than 100ms", "5s is usual")
+			return usage("--every is shorter than 100ms", "1s is usual")
 		}
 		return a.run(ctx, args, every)
 	})
