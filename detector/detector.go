@@ -99,6 +99,9 @@ func (d *Detector) Run(ctx context.Context, h Handler) (Summary, error) {
 	if err := r.movement(ctx); err != nil {
 		return r.summary, fmt.Errorf("follow what links credentials: %w", err)
 	}
+	if err := r.ancestry(ctx); err != nil {
+		return r.summary, fmt.Errorf("follow how credentials were issued: %w", err)
+	}
 	r.inventory(d.cfg.Only == nil)
 	if d.cfg.Only == nil {
 		// Which place a score has among others, only all of them tell.

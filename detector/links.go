@@ -19,8 +19,9 @@ type Links interface {
 	// used, by issuer and user; only those that concern one of the principals,
 	// where any are named.
 	Lineages(ctx context.Context, before time.Time, hashes []schema.PrincipalHash, each func(*rule.Lineage) error) error
-	// Chains lists the issues up to a time by callers whose own key or token had
-	// been issued by a call, by time.
+	// Chains lists the issues up to a time that are part of a chain: by callers
+	// whose own key or token had been issued by a call, or of one that made a
+	// further issue. By time.
 	Chains(ctx context.Context, before time.Time, each func(*rule.ChainLink) error) error
 }
 

@@ -161,7 +161,7 @@ func (r *run) switched(ctx context.Context, houses *rule.Houses, stray rule.Stra
 				continue // it called the place with this credential just then: handed on
 			}
 		}
-		cause := rule.FindCause(c, stray.Place, houses, near, open, func(h schema.PrincipalHash) *rule.Subject { return r.byHash[h] })
+		cause := rule.FindCause(c, stray.Place, houses, near, open, r.subject)
 		s.Moves = append(s.Moves, rule.Move{Step: *c, Cause: cause})
 	}
 	if len(s.Moves) == 0 {

@@ -187,11 +187,13 @@ func mintedWhere(upto string) string {
 	return fmt.Sprintf(" WHERE mints != '' AND decision = %d%s", schema.DecisionAllowed, upto)
 }
 
-// Chains reads the issues whose caller used a key that had been issued.
+// Chains reads the issues whose caller used a key that had been issued, or whose
+// product issued in turn.
 func (s *store) Chains(ctx context.Context, before time.Time, each func(*rule.ChainLink) error) error {
 	minted := mintedWhere(" AND time < " + instant(before))
 	statement := "SELECT time, credential, credential_instance, mints, service, operation FROM (SELECT time, id, credential, credential_instance, mints, service, operation FROM " +
-		table.Calls + minted + " AND credential_instance != '' AND credential_instance IN (SELECT mints FROM " + table.Calls + minted + ") ORDER BY time, id LIMIT 1 BY id) ORDER BY time, id"
+		table.Calls + minted + " AND (credential_instance != '' AND credential_instance IN (SELECT mints FROM " + table.Calls + minted + ")" +
+		" OR mints IN (SELECT credential_instance FROM " + table.Calls + minted + " AND credential_instance != '')) ORDER BY time, id LIMIT 1 BY id) ORDER BY time, id"
 	return s.query(ctx, "read chains of issued credentials", statement, func(rows driver.Rows) error {
 		var c rule.ChainLink
 		var hash string

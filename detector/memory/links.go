@@ -177,20 +177,22 @@ func (f *Facts) Lineages(_ context.Context, before time.Time, hashes []schema.Pr
 	return nil
 }
 
-// Chains lists issues by callers whose own key had been issued.
+// Chains lists issues by callers whose own key had been issued, and of keys that
+// issued in turn.
 func (f *Facts) Chains(_ context.Context, before time.Time, each func(*rule.ChainLink) error) error {
-	issued := map[string]bool{}
+	issued, issues := map[string]bool{}, map[string]bool{}
 	mints := func(c *call) bool {
 		return c.Mints != "" && c.Decision == schema.DecisionAllowed && c.Time.Before(before)
 	}
 	for i := range f.calls {
 		if mints(&f.calls[i]) {
 			issued[f.calls[i].Mints] = true
+			issues[f.calls[i].Credential.Instance] = true
 		}
 	}
 	for i := range f.calls {
 		c := &f.calls[i]
-		if !mints(c) || c.Credential.Instance == "" || !issued[c.Credential.Instance] {
+		if !mints(c) || (c.Credential.Instance == "" || !issued[c.Credential.Instance]) && !issues[c.Mints] {
 			continue
 		}
 		if err := each(&rule.ChainLink{Time: c.Time, Minter: c.hash, Instance: c.Credential.Instance, Minted: c.Mints, Service: c.Service, Operation: c.Operation}); err != nil {

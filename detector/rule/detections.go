@@ -104,7 +104,17 @@ var detections = []Detection{
 			"neither that credential nor the workload's own ever reached what was reached or is granted it; else a score. " +
 			"Switches within a day that follow from each other are one finding, with the way hop by hop.",
 		BenignIf:   "the two workloads share the credential on purpose, or the workload took over the other's work",
-		Frameworks: []string{"NHI9:2025", "T1550.001", "T1021.007", "T1078.004", "DE.AE-03"},
+		Frameworks: []string{"NHI9:2025", "T1550.001", "T1021.007"},
+	},
+	{
+		Code: TokenLineage, Name: "token-lineage",
+		Short: "A credential was issued in a way that widens, deepens or is new.",
+		Help: "Fires on what was issued and then used: a token that presents scopes which the one it was issued for did not, and which the catalogue gives to neither (a rule); " +
+			"a lasting key that a session made, or that was used within 15 minutes from another network; a chain of more than three issues, longer than any before; " +
+			"and, as a score, the first credential that an issuer known for ten days obtains as somebody new, where it seldom does. " +
+			"Where a call carries no scopes nothing is compared. An issuer of lasting keys on three days before does its work.",
+		BenignIf:   "the exchange, the new federation or the new key was set up on purpose",
+		Frameworks: []string{"NHI4:2025", "NHI7:2025", "T1528", "T1098.001"},
 	},
 	{
 		Code: BoundaryCrossing, Name: "boundary-crossing",

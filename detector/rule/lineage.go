@@ -28,7 +28,8 @@ type Lineage struct {
 	Used    time.Time
 }
 
-// ChainLink is an issue by a caller whose own key or token had been issued.
+// ChainLink is an issue that is part of a chain: its caller's own key or token
+// had been issued by a call, or what it issued made a further one.
 type ChainLink struct {
 	Time time.Time
 	// Minter made the call with the key Instance, and obtained Minted.
