@@ -35,8 +35,6 @@ type options struct {
 	keep     string
 	failures string
 	ablate   int
-	changes  bool
-	quiet    bool
 }
 
 func main() {
@@ -60,7 +58,6 @@ func parse(args []string, talk io.Writer) (*options, error) {
 	flags.StringVar(&o.keep, "keep", "", "keep logs, catalogues, truth and findings of the worlds in this directory")
 	flags.StringVar(&o.failures, "failures", "", "write what was missed and what was wrong, finding by finding, to this file")
 	flags.IntVar(&o.ablate, "ablate", 4, "repeat this many worlds with parts of the logs left out")
-	flags.BoolVar(&o.changes, "changes", true, "write approved changes into the catalogues")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
@@ -94,7 +91,6 @@ func run(ctx context.Context, args []string, out, talk io.Writer) error {
 	var list []world.Config
 	for _, cfg := range world.Worlds(o.set) {
 		if o.seeds == nil || slices.Contains(o.seeds, cfg.Seed) {
-			cfg.Changes = o.changes
 			list = append(list, cfg)
 		}
 	}

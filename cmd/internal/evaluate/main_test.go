@@ -34,11 +34,7 @@ func TestTiny(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := world.Tiny()
-	for i := range list {
-		list[i].Changes = false
-	}
-	got, err := measure(t.Context(), &options{set: world.Dev, program: self}, list, io.Discard)
+	got, err := measure(t.Context(), &options{set: world.Dev, program: self, ablate: 1}, world.Tiny(), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +56,15 @@ func TestTiny(t *testing.T) {
 		switch f.code {
 		case "D01", "D02", "D06", "D16", "D17", "D18":
 			t.Errorf("look-alike of %s fired in %s: %s", f.code, f.cfg.Name(), f.text)
+		}
+	}
+	for _, a := range ablations {
+		l := got.ablation[a.name]
+		if l == nil {
+			t.Fatalf("nothing was measured %s", a.title)
+		}
+		for _, text := range l.invented {
+			t.Errorf("invented %s: %s", a.title, text)
 		}
 	}
 	if t.Failed() {

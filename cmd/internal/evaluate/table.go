@@ -14,6 +14,9 @@ var (
 	stealths = []string{"loud", "pairs", "active", "both", "slow"}
 )
 
+// whatever stands for any detection.
+const whatever = "any"
+
 // row is one line of a table.
 type row []string
 
@@ -49,7 +52,7 @@ func interval(list []chance) string {
 // recall is the table of what was found, by detection and stealth.
 func (t *tally) recall() []row {
 	rows := []row{append(append(row{"detection"}, stealths...), "all", "90 % interval", "median delay")}
-	for _, code := range codes {
+	for _, code := range append(slices.Clone(codes), whatever) {
 		var all []chance
 		line := row{code}
 		for _, stealth := range stealths {

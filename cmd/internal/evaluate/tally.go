@@ -19,7 +19,7 @@ type chance struct {
 }
 
 // counts are a detection's true and false findings.
-type counts struct{ right, wrong, high, wrongHigh int }
+type counts struct{ right, wrong, wrongHigh int }
 
 // failure is something missed or wrong.
 type failure struct {
@@ -133,6 +133,9 @@ func (t *tally) add(w *trial) {
 func (t *tally) addCampaigns(w *trial) {
 	for i := range w.truth.Campaigns {
 		c := &w.truth.Campaigns[i]
+		if len(c.Must) > 0 {
+			t.chances = append(t.chances, anySeen(w, c))
+		}
 		for _, code := range c.Must {
 			o := chance{code: code, stealth: c.Stealth, entry: c.Entry, campaign: c.ID, world: w.cfg.Name()}
 			if f := seen(w.Findings, c, code); f != nil {
@@ -145,6 +148,23 @@ func (t *tally) addCampaigns(w *trial) {
 			t.chances = append(t.chances, o)
 		}
 	}
+}
+
+// anySeen says whether any detection that may speak of a campaign did.
+func anySeen(w *trial, c *world.Campaign) chance {
+	o := chance{code: whatever, stealth: c.Stealth, entry: c.Entry, campaign: c.ID, world: w.cfg.Name()}
+	for _, code := range slices.Concat(c.Must, c.May) {
+		if f := seen(w.Findings, c, code); f != nil {
+			late := max(f.First.Sub(c.From), 0)
+			if at, ok := c.Seen[code]; ok {
+				late = max(late, at.Sub(c.From))
+			}
+			if !o.found || late < o.late {
+				o.found, o.late = true, late
+			}
+		}
+	}
+	return o
 }
 
 // addCompany counts faults of the company and look-alikes.

@@ -95,6 +95,9 @@ func (w *world) blameGrant(d *deed, k *deeds, held, honoured, usual bool, key st
 			w.shown(d, "D18")
 		}
 	}
+	if d.idle {
+		w.shown(d, "D14")
+	}
 	if !d.by.expires.IsZero() && honoured && d.at.After(d.by.expires.Add(2*time.Minute)) {
 		w.shown(d, "D14")
 	}
@@ -102,14 +105,7 @@ func (w *world) blameGrant(d *deed, k *deeds, held, honoured, usual bool, key st
 
 // probed counts distinct new operations out of grant in a sliding hour.
 func (w *world) probed(d *deed, k *deeds) {
-	resource := d.op.path
-	if i := strings.Index(resource[min(1, len(resource)):], "/"); i > 0 {
-		resource = resource[:i+1]
-	}
-	if resource == "" {
-		resource = d.op.name
-	}
-	list := append(k.tried[d.by.name], attempt{d.at, d.service.name, d.op.name, d.service.name + resource})
+	list := append(k.tried[d.by.name], attempt{d.at, d.service.name, d.op.name, d.service.name + resource(d.op)})
 	k.tried[d.by.name] = list
 	var ops, services, resources []string
 	for _, a := range list {
@@ -120,6 +116,19 @@ func (w *world) probed(d *deed, k *deeds) {
 	if len(ops) >= 4 && (len(services) >= 2 || len(resources) >= 3) {
 		w.shown(d, "D02")
 	}
+}
+
+// resource is the kind of thing that an operation is about.
+func resource(o *operation) string {
+	if o.path != "" {
+		first, _, _ := strings.Cut(o.path[1:], "/")
+		return first
+	}
+	if source, _, ok := strings.Cut(o.name, ":"); ok {
+		return source
+	}
+	_, noun, _ := strings.Cut(o.name, " ")
+	return noun
 }
 
 // novelty counts new operations within the grant. What an agent or a build does
@@ -147,7 +156,7 @@ func (w *world) blamePlace(d *deed) {
 	stranger := inMesh && d.from.spiffe != home.spiffe
 	if moved || stranger {
 		c.May = add(c.May, "D05", "D06", "D07", "D08", "D11")
-		declared := moved && d.by.networks != nil && !strings.HasPrefix(d.from.address, "10.") || stranger && d.by.workload != ""
+		declared := moved && d.by.networks != nil && !strings.HasPrefix(d.from.address, "10.") || stranger && strings.HasPrefix(d.by.workload, "ns/")
 		if declared || moved && d.from.agent != home.agent && w.calls[d.by.name] >= 200 {
 			w.shown(d, "D06")
 		}

@@ -85,6 +85,8 @@ type credential struct {
 	networks             []string
 	issued, expires      time.Time
 	habits               []habit
+	// spare is a habit of one whose calls are planned one by one.
+	spare habit
 	// target is the service whose data it mostly works on.
 	key, role, session string
 	namespace          string
@@ -256,13 +258,22 @@ func (c *credential) hold(scopes ...string) {
 func (w *world) inside(name, kind, purpose string) *credential {
 	n := len(w.credentials)
 	c := &credential{
-		name: name, client: name, auth: "jwt", kind: kind, owner: "team-" + string(rune('a'+n%9)), workload: "deploy/" + name, purpose: purpose,
+		name: name, client: name, auth: "jwt", kind: kind, owner: "team-" + string(rune('a'+n%9)), workload: workloadName(name, n), purpose: purpose,
 		home: place{spiffe: w.spiffe(name), address: fmt.Sprintf("10.%d.%d.%%d", 20+n/200, n%200), pool: 2 + w.rand.IntN(4),
 			agent: name + "/" + fmt.Sprint(1+w.rand.IntN(4)) + "." + fmt.Sprint(w.rand.IntN(9)) + " (Go-http-client/2.0)"},
 		networks: []string{"10.0.0.0/8"}, rare: map[string]string{}, later: map[string]time.Time{},
 	}
 	w.credentials = append(w.credentials, c)
 	return c
+}
+
+// workloadName is how the catalogue names a workload: as the cluster knows its
+// deployment, or by the account that the mesh sees.
+func workloadName(name string, n int) string {
+	if n%2 == 0 {
+		return "ns/prod/sa/" + name
+	}
+	return "deploy/" + name
 }
 
 func (w *world) spiffe(name string) string {

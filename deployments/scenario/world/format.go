@@ -3,6 +3,7 @@ package world
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 )
@@ -16,7 +17,7 @@ func (w *world) log(d *deed, took time.Duration) {
 		d.from.address = fmt.Sprintf(d.from.address, 10+w.rand.IntN(pool))
 	}
 	ids := [3]string{w.uuid(), w.hexID(8), w.hexID(8)}
-	if float64(hash(fmt.Sprintf("%d/%d", w.cfg.Seed, w.lines))%10000) < w.cfg.Missing*10000 {
+	if w.cfg.Missing > 0 && rand.New(rand.NewPCG(w.cfg.Seed, w.lines)).Float64() < w.cfg.Missing {
 		return
 	}
 	w.truth.Lines++

@@ -69,14 +69,12 @@ func cost(o *operation, depth int) float64 {
 
 // plan plans everything that happens.
 func (w *world) plan() {
-	var callers []*credential
 	total := 0.0
 	shares := make([]float64, len(w.credentials))
 	for i, c := range w.credentials {
 		if len(c.habits) == 0 {
 			continue
 		}
-		callers = append(callers, c)
 		shares[i] = .4 + w.rand.ExpFloat64()
 		if c.kind == "human" || c.auth == "key" {
 			shares[i] = .3
@@ -167,6 +165,10 @@ type deed struct {
 	presents  []string
 	campaign  *Campaign
 	lookAlike string
+	// took is how long it takes, if that is not left to chance; idle says that
+	// the credential was not used for two months before.
+	took time.Duration
+	idle bool
 	// alone says that serving it calls nothing else.
 	alone bool
 }
@@ -198,6 +200,9 @@ func (w *world) deed(d *deed) time.Duration {
 		d.status = w.answer(d, held)
 	}
 	took := time.Duration(3+w.rand.IntN(30)) * time.Millisecond
+	if d.took > 0 {
+		took = d.took
+	}
 	if d.status < 300 && !d.alone {
 		took += w.serve(d, took)
 	}

@@ -85,6 +85,7 @@ func (w *world) grantLookAlikes() {
 	scope = w.services[3].operations[5].scope
 	moment = w.after(.6, 10, 0)
 	c.later[scope] = moment.Add(90 * time.Minute)
+	w.alike("D01", "a grant that began while it was watched", false, w.start, w.end, c)
 	id = w.alike("D03", "an access request that was granted", false, moment, moment.Add(3*time.Hour), c)
 	w.say(id, moment, deed{by: c, service: w.services[3], op: w.services[3].operations[5], id: "4712", tenant: w.tenants[0], status: 403})
 	w.say(id, moment.Add(2*time.Hour), deed{by: c, service: w.services[3], op: w.services[3].operations[5], id: "4712", tenant: w.tenants[0]})
@@ -95,6 +96,7 @@ func (w *world) grantLookAlikes() {
 	c.rare[rare] = "used at the end of the year"
 	w.alike("D04", "a scope that is declared as rarely used", false, w.start, w.end, c)
 
+	w.soonGranted()
 	for _, c := range w.credentials {
 		if c.auth == "key" && c.name == "device-00" {
 			w.alike("D16", "a key younger than three months", false, w.start, w.end, c)
@@ -104,6 +106,33 @@ func (w *world) grantLookAlikes() {
 		}
 	}
 	w.alike("D17", "an owner without a workload of its own in the mesh", false, w.start, w.end, w.named("dual-stack"))
+}
+
+// soonGranted are more of those about what is held.
+func (w *world) soonGranted() {
+	s := w.services[3]
+	c := w.named("helpdesk")
+	c.later[s.operations[7].scope] = w.end.AddDate(0, 0, -9)
+	w.alike("D04", "a scope that was granted last week", false, w.start, w.end, c)
+
+	c = w.named("month-end")
+	moment := w.after(.55, 9, 30)
+	id := w.alike("D02", "a token that ran out, refused everywhere", false, moment, moment.Add(time.Hour), c)
+	for i := range 8 {
+		w.say(id, moment.Add(time.Duration(i)*20*time.Second), deed{by: c, service: w.services[i%3], op: w.services[i%3].operations[i], status: 401})
+	}
+	c = w.named("implied-admin")
+	moment = w.after(.57, 9, 30)
+	id = w.alike("D02", "a release that asks for two things it may not do", false, moment, moment.Add(time.Hour), c)
+	for i := range 6 {
+		w.say(id, moment.Add(time.Duration(i)*time.Minute), deed{by: c, service: s, op: s.operations[8+i%2]})
+	}
+	id = w.alike("D03", "an object that did not exist yet", false, moment, moment.Add(5*time.Hour), c)
+	h := c.habits[0]
+	for i, status := range []int{404, 404, 200} {
+		w.say(id, moment.Add(time.Duration(i)*time.Hour), deed{by: c, service: h.service, op: h.op, id: "8080", tenant: w.tenants[0], status: status})
+	}
+	w.alike("D14", "a job that runs once a month", false, w.start, w.end, w.named("month-end"))
 }
 
 // driftLookAlikes are about what is new: D05 and D11.
@@ -170,9 +199,27 @@ func (w *world) placeLookAlikes() {
 	c = w.named("cli-runner")
 	w.alike("D08", "a command line tool on a timer", false, w.start, w.end, c)
 	h = c.habits[0]
-	c.habits = nil
+	c.habits, c.spare = nil, h
 	w.every("", w.start.Add(3*time.Minute), w.end, 30*time.Minute, func(int) deed { return deed{by: c, service: h.service, op: h.op} })
 
+	for _, c := range w.credentials {
+		switch c.name {
+		case "ci-01":
+			w.alike("D08", "builds that call with a command line tool", false, w.start, w.after(.55, 0, 0), c)
+		case "desk-00":
+			w.alike("D09", "people who help every customer", false, w.start, w.after(.55, 0, 0), c)
+		case "front-01":
+			id := w.alike("D07", "two versions side by side", false, w.start, w.after(.55, 0, 0), c)
+			w.every(id, w.after(.2, 8, 0), w.after(.5, 0, 0), 20*time.Minute, func(i int) deed {
+				from := c.home
+				from.agent = c.name + "/9.0-canary (Go-http-client/2.0)"
+				h := c.habits[i%len(c.habits)]
+				return deed{by: c, service: h.service, op: h.op, from: from}
+			})
+		}
+	}
+	w.failover()
+	w.passedOn()
 	w.alike("D09", "an aggregator that works for every customer", false, w.start, w.end, w.named("aggregator"))
 	w.alike("D12", "an aggregator that works for every customer", false, w.start, w.end, w.named("aggregator"))
 	c = w.named("migrating")
@@ -185,13 +232,57 @@ func (w *world) placeLookAlikes() {
 	c = w.named("helpdesk")
 	from = w.after(.62, 13, 0)
 	id = w.alike("D08", "an on-call engineer with an approved change", true, from, from.Add(2*time.Hour), c)
+	for _, code := range []string{"D06", "D11"} {
+		w.alike(code, "an on-call engineer with an approved change", false, from, from.Add(2*time.Hour), c)
+		w.truth.LookAlikes[len(w.truth.LookAlikes)-1].Change = true // that of D08
+	}
 	h = c.habits[0]
 	at := from
 	for range 14 {
 		at = at.Add(time.Duration(4+w.rand.IntN(70)) * time.Second)
 		hand := c.home
-		hand.agent = "curl/8.9.1"
+		hand.agent, hand.spiffe = "curl/8.9.1", w.spiffe("debug")
 		w.say(id, at, deed{by: c, service: h.service, op: h.op, from: hand})
+	}
+}
+
+// failover moves a job to another of the company's networks for a day.
+func (w *world) failover() {
+	c := w.named("cli-runner")
+	h := c.spare
+	from := w.after(.58, 0, 0)
+	id := w.alike("D06", "a day in the company's other network", false, from, from.Add(24*time.Hour), c)
+	w.every(id, from, from.Add(24*time.Hour), 31*time.Minute, func(int) deed {
+		there := c.home
+		there.address = "10.250.7.%d"
+		return deed{by: c, service: h.service, op: h.op, from: there}
+	})
+}
+
+// passedOn lets a service pass on the token that it was called with.
+func (w *world) passedOn() {
+	var desk *credential
+	for _, c := range w.credentials {
+		if c.name == "desk-00" {
+			desk = c
+		}
+	}
+	front, back := w.services[0], w.services[len(w.production())-1]
+	if desk == nil {
+		return
+	}
+	o := back.operations[1]
+	desk.hold(o.scope, front.operations[1].scope)
+	id := w.alike("D11", "a token passed on within one trace", false, w.start, w.after(.55, 0, 0), desk)
+	for t := w.start.Add(10 * time.Hour); t.Before(w.end); t = t.Add(5 * time.Hour) {
+		if w.activity(desk, t) == 0 {
+			continue
+		}
+		w.at(t, func(at time.Time) {
+			trace, tenant, person := w.hexID(16), w.tenants[0], desk.subjects[0]
+			w.deed(&deed{at: at.Add(5 * time.Millisecond), by: desk, from: front.identity.home, service: back, op: o, tenant: tenant, subject: person, trace: trace, took: 6 * time.Millisecond, status: 200, lookAlike: id, alone: true})
+			w.deed(&deed{at: at, by: desk, service: front, op: front.operations[1], tenant: tenant, subject: person, trace: trace, took: 30 * time.Millisecond, status: 200, lookAlike: id, alone: true})
+		})
 	}
 }
 
@@ -208,7 +299,22 @@ func (w *world) volumeLookAlikes() {
 			return deed{by: c, service: s, op: s.operations[1], id: fmt.Sprint(2000 + i), tenant: w.tenants[0]}
 		})
 	}
-	from := w.after(.7, 14, 0)
+	w.alike("D15", "an export that is as large every night", false, w.start, w.end, c)
+	monthly := w.named("month-end")
+	h := monthly.habits[0]
+	monthly.habits = nil
+	for day := 0; day < w.cfg.Days; day += 28 {
+		for i := range 30 {
+			w.say("", w.start.AddDate(0, 0, day).Add(3*time.Hour+time.Duration(i)*11*time.Second), deed{by: monthly, service: h.service, op: h.op})
+		}
+	}
+	from := w.after(.64, 22, 0)
+	id = w.alike("D10", "a back-fill that was approved", true, from, from.Add(time.Hour), monthly)
+	monthly.hold(s.operations[1].scope)
+	w.every(id, from, from.Add(10*time.Minute), 1500*time.Millisecond, func(i int) deed {
+		return deed{by: monthly, service: s, op: s.operations[1], id: fmt.Sprint(4000 + i), tenant: w.tenants[0]}
+	})
+	from = w.after(.7, 14, 0)
 	var all []*credential
 	for _, c := range w.credentials {
 		if len(c.name) > 6 && c.name[:6] == "front-" && len(all) < 5 {
@@ -223,7 +329,7 @@ func (w *world) volumeLookAlikes() {
 	c = w.named("warm-cache")
 	from = w.after(.75, 15, 0)
 	id = w.alike("D15", "a load test that was approved", true, from, from.Add(time.Hour), c)
-	h := c.habits[0]
+	h = c.habits[0]
 	w.every(id, from, from.Add(5*time.Minute), 400*time.Millisecond, func(int) deed { return deed{by: c, service: h.service, op: h.op} })
 }
 

@@ -21,6 +21,8 @@ func (w *world) singles() {
 	w.expired(stealth)
 	w.hoarding(stealth)
 	w.offPurpose(stealth)
+	w.forgotten(stealth)
+	w.clusterProbe(stealth)
 }
 
 // single begins a campaign of one deed by a credential.
@@ -250,6 +252,41 @@ func (w *world) expired(stealth string) {
 	}
 }
 
+// forgotten is a key that nobody used for two months; only long worlds can tell.
+func (w *world) forgotten(stealth string) {
+	if w.cfg.Days < 70 {
+		return
+	}
+	c := w.victim(func(c *credential) bool { return c.auth == "key" })
+	if c == nil {
+		return
+	}
+	h := c.habits[0]
+	c.habits = nil
+	for i := range 40 {
+		w.at(w.start.Add(time.Duration(40+137*i)*time.Minute), func(at time.Time) {
+			w.deed(&deed{at: at, by: c, service: h.service, op: h.op, alone: true})
+		})
+	}
+	a := w.single("forgotten_key", stealth, .95, c)
+	for range 4 {
+		a.do(deed{service: h.service, op: h.op, idle: true})
+	}
+}
+
+// clusterProbe is a service account that tries what it may not.
+func (w *world) clusterProbe(stealth string) {
+	a := w.single("cluster_probe", stealth, .83, w.victim(func(c *credential) bool { return c.auth == "account" }))
+	if a == nil {
+		return
+	}
+	for _, i := range []int{6, 5, 8, 9, 7} {
+		if o := w.cluster.operations[i]; !a.by.holds(o.scope, a.clock) {
+			a.do(deed{service: w.cluster, op: o})
+		}
+	}
+}
+
 // hoarding reads many secrets where it read one a day.
 func (w *world) hoarding(stealth string) {
 	a := w.single("secrets", stealth, .77, w.victim(w.insider))
@@ -307,13 +344,10 @@ func (w *world) faults() {
 	fault("D16", "old-key", "", "a static key of more than a year", false)
 	fault("D07", "shared-key", "", "two applications that have nothing in common", false)
 	for _, c := range w.credentials {
-		if c.undeclared {
-			continue
-		}
 		for _, s := range c.scopes {
 			if _, rare := c.rare[s]; !rare && !w.truth.Used[c.name+" "+s] {
 				// Nobody can say so of less than a month.
-				fault("D04", c.name, s, "held and never used", w.cfg.Days < 31)
+				fault("D04", w.known(c), s, "held and never used", w.cfg.Days < 31)
 			}
 		}
 	}

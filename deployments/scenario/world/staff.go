@@ -19,7 +19,9 @@ func (w *world) staff() {
 	}
 	for i := range share(14) {
 		c := w.inside(fmt.Sprintf("job-%02d", i), "service", "works by night")
-		c.workload = "cronjob/" + c.name
+		if i%3 == 0 {
+			c.workload = "cronjob/" + c.name
+		}
 		w.use(c, 1+w.rand.IntN(2), 2, "read")
 	}
 	for i := range share(8) {
@@ -216,7 +218,7 @@ func (w *world) special() {
 	}
 	for i := range 4 {
 		c := w.inside(fmt.Sprintf("release-%d", i), "service", "a part of one application")
-		c.workload, c.owner, c.home.spiffe, c.home.agent = "deploy/release", "team-release", w.spiffe("release"), "release/3.1 (Go-http-client/2.0)"
+		c.workload, c.owner, c.home.spiffe, c.home.agent = "ns/prod/sa/release", "team-release", w.spiffe("release"), "release/3.1 (Go-http-client/2.0)"
 		w.use(c, 2, 3, "read")
 	}
 	launcher := w.inside("launcher", "service", "starts applications with their roles")
