@@ -220,7 +220,9 @@ func (w *work) finish(ctx context.Context) error {
 			}
 		}
 		r.Credentials = append(r.Credentials, one)
+		r.principals = append(r.principals, hashes(j.Subject)...)
 	}
+	slices.SortFunc(r.principals, func(a, b schema.PrincipalHash) int { return slices.Compare(a[:], b[:]) })
 	sortUsed(r.Used)
 	r.Coverage = []schema.Coverage{}
 	for _, name := range sorted(services) {

@@ -64,7 +64,7 @@ type investigated struct {
 	findings []schema.Finding
 }
 
-func read(t *testing.T, path string) *investigated {
+func read(t testing.TB, path string) *investigated {
 	t.Helper()
 	archive, err := txtar.ParseFile(path)
 	if err != nil {

@@ -48,7 +48,13 @@ type Investigation struct {
 	Notes    []string          `json:"notes,omitempty"`
 	// Next are commands that lead on.
 	Next []string `json:"next,omitempty"`
+
+	principals []schema.PrincipalHash
 }
+
+// Principals are the hashes of all that was observed of the credentials, sorted:
+// whose calls the answer stands on.
+func (r *Investigation) Principals() []schema.PrincipalHash { return r.principals }
 
 // Credential is who a credential is, what it holds, and what that opens.
 type Credential struct {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,8 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/scopedrift/scopedrift/collector/redact/redacttest"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
@@ -178,6 +182,7 @@ func TestNoSecretComesOut(t *testing.T) {
 	run("credentials", "credentials", "--data", data, "-o", "json")
 	run("calls", "calls", "--data", data, "--limit", "0", "-o", "csv")
 	run("doctor", "doctor", dir)
+	bundleOf(t, run, data, filepath.Join(out, "case.tar.zst"), written)
 	collectStore(t, data, written)
 	err := filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -206,6 +211,34 @@ func TestNoSecretComesOut(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// bundleOf writes the evidence about some credential, and unpacks it.
+func bundleOf(t *testing.T, run func(string, ...string), data, name string, written map[string][]byte) {
+	t.Helper()
+	type row struct {
+		ID    string
+		Calls uint64
+	}
+	var rows []row
+	if err := json.Unmarshal(written["credentials standard output"], &rows); err != nil || len(rows) == 0 {
+		t.Fatalf("no credentials: %v", err)
+	}
+	busiest := slices.MaxFunc(rows, func(a, b row) int { return cmp.Compare(a.Calls, b.Calls) })
+	run("investigate", "investigate", "--data", data, "credential:"+busiest.ID, "--bundle", name)
+	run("investigate markdown", "investigate", "--data", data, "credential:"+busiest.ID, "-o", "markdown")
+	packed, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	if written["bundle"], err = z.DecodeAll(packed, nil); err != nil || len(written["bundle"]) < 10_000 {
+		t.Fatalf("the bundle holds %d bytes: %v", len(written["bundle"]), err)
 	}
 }
 

@@ -36,7 +36,7 @@ that do not exist, variables that nothing reads. Exit code 2 if anything is.`,
 		return a.checkConfig()
 	}
 	return group("check", "check a catalogue or the settings before they are used",
-		"Checks before anything runs: each line is a tick or a remedy.", cat, conf, a.connectionsCommand())
+		"Checks before anything runs: each line is a tick or a remedy.", cat, conf, a.connectionsCommand(), a.checkBundleCommand())
 }
 
 func oneArgument(text string, hints ...string) cobra.PositionalArgs {

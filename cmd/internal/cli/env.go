@@ -327,6 +327,19 @@ func (e *Env) Create(name string) (io.WriteCloser, error) {
 	return os.OpenFile(e.Path(name), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 }
 
+// CreateNew opens a file for writing that must not exist yet.
+func (e *Env) CreateNew(name string) (io.WriteCloser, error) {
+	return os.OpenFile(e.Path(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// Open opens a file for reading; "-" is standard input.
+func (e *Env) Open(name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(e.Stdin), nil
+	}
+	return os.Open(e.Path(name))
+}
+
 // Append opens a file for writing at its end.
 func (e *Env) Append(name string) (io.WriteCloser, error) {
 	return os.OpenFile(e.Path(name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)

@@ -23,22 +23,27 @@ place was the first that does not belong; and what to ask next.
 The name is a credential (its name in the catalogue, or an observed id), a
 workload or address as the network names it, or the id of a finding, whose
 credential is followed. Where a name could be several, credential:NAME,
-workload:NAME or finding:ID say which is meant.`
+workload:NAME or finding:ID say which is meant.
+
+With --bundle the evidence is written to a file that scopedrift check bundle
+verifies, so that somebody else can follow without the store.`
 
 func (a *app) investigateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "investigate CREDENTIAL|WORKLOAD|FINDING", Short: "follow a credential: timeline, reach, who else used it", Long: investigateLong,
 		Example: "  scopedrift investigate --data store/ --catalog catalogue/ ci-deployer\n" +
 			"  scopedrift investigate --data store/ --catalog catalogue/ D06-3f2a9c0d11e8b7f4 --from 2026-03-01\n" +
-			"  scopedrift investigate --data store/ workload:10.20.4.7 -o json | jq .credentials",
+			"  scopedrift investigate --data store/ workload:10.20.4.7 -o json | jq .credentials\n" +
+			"  scopedrift investigate --data store/ --catalog catalogue/ ci-deployer --bundle case-17.tar.zst",
 		Args: oneArgument("investigate takes one credential, workload or finding", "scopedrift credentials and scopedrift findings list them"),
 	}
 	a.settings.bind(c.Flags(), append([]string{"catalog", "from", "to"}, storeFlags...)...)
 	allLinks := c.Flags().Bool("all-links", false, "follow links over the whole window, rather than around what is strange: slow on a large store")
+	bundle := c.Flags().String("bundle", "", "write the evidence to this new file, too: calls, findings, coverage, with hashes (FILE.tar.zst)")
 	bindOutput(c.Flags(), "text", "json", "dot", "markdown")
 	c.ValidArgsFunction = a.completeCredentials
 	c.RunE = a.action(func(ctx context.Context, args []string) error {
-		r, err := a.investigation(ctx, args[0], *allLinks)
+		r, err := a.investigation(ctx, args[0], *allLinks, *bundle)
 		if err != nil {
 			return err
 		}
@@ -81,7 +86,7 @@ func question(name string, findings []schema.Finding) (investigate.Question, err
 }
 
 // investigation opens the store, asks and closes it.
-func (a *app) investigation(parent context.Context, name string, allLinks bool) (r *investigate.Investigation, err error) {
+func (a *app) investigation(parent context.Context, name string, allLinks bool, bundle string) (r *investigate.Investigation, err error) {
 	cat, err := a.loadCatalog()
 	if err != nil {
 		return nil, err
@@ -107,6 +112,9 @@ func (a *app) investigation(parent context.Context, name string, allLinks bool) 
 	if errors.As(err, &unknown) {
 		return nil, misused(fmt.Errorf("no credential, workload or finding %q is known in the window", q.Name),
 			"scopedrift credentials and scopedrift findings list them; a name of the catalogue needs --catalog")
+	}
+	if err == nil && bundle != "" {
+		err = a.writeBundle(ctx, s.conn, bundle, cat, r, findings)
 	}
 	if err == nil {
 		err = s.dead()
