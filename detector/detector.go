@@ -36,6 +36,9 @@ type Config struct {
 	// and scores are not ranked: [Rank] does that, together with what stands of
 	// other credentials.
 	Only []schema.PrincipalHash
+	// Shard narrows the pass to a share of the subjects; scores are then not
+	// ranked either.
+	Shard Shard
 	// Progress is told how many credentials are done, and of how many; it may
 	// be nil.
 	Progress func(done, total int)
@@ -103,7 +106,8 @@ func (d *Detector) Run(ctx context.Context, h Handler) (Summary, error) {
 		return r.summary, fmt.Errorf("follow how credentials were issued: %w", err)
 	}
 	r.inventory(d.cfg.Only == nil)
-	if d.cfg.Only == nil {
+	r.drafts = slices.DeleteFunc(r.drafts, func(one rule.Draft) bool { return !d.cfg.Shard.Owns(one.Finding.Credential.ID) })
+	if d.cfg.Only == nil && d.cfg.Shard.Whole() {
 		// Which place a score has among others, only all of them tell.
 		r.rank()
 	}
@@ -190,9 +194,18 @@ func (d *Detector) prepare(ctx context.Context) (*run, error) {
 	if d.cfg.Only != nil {
 		r.subjects = narrowed(r.subjects, d.cfg.Only)
 	}
+	if !d.everyones() {
+		r.subjects = slices.DeleteFunc(r.subjects, func(s *rule.Subject) bool { return !d.cfg.Shard.Owns(s.Name) })
+	}
 	r.summary.seeSubjects(r.subjects)
 	r.summary.seeCoverage(r.env.Coverage, cat, days)
 	return r, nil
+}
+
+// everyones reports whether the pass is over subjects of all shards: where there
+// is no catalogue of credentials, one shard sums up all of them.
+func (d *Detector) everyones() bool {
+	return d.cfg.Only == nil && len(d.cfg.Catalog.Credentials) == 0 && d.cfg.Shard.Owns(rule.AllCredentials)
 }
 
 // span closes the window: an open start is the earliest call, an open end just

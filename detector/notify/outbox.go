@@ -14,12 +14,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/scopedrift/scopedrift/detector"
 	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/table"
 )
@@ -41,6 +41,9 @@ type Config struct {
 	// Refresh, if it is not 0, is how often all open findings are sent again, for
 	// receivers that forget.
 	Refresh time.Duration
+	// Shard are the subjects of whose findings is told; each shard keeps its own
+	// account of what its receivers know.
+	Shard detector.Shard
 	// Lead says whether this process is the one to send; nil is always.
 	Lead func() bool
 	// Report is told what failed and is tried again; it may be nil.
@@ -57,9 +60,12 @@ type Stats struct {
 
 // Outbox sends what changed to one receiver.
 type Outbox struct {
-	cfg       Config
-	upto      time.Time
-	loaded    bool
+	cfg    Config
+	upto   time.Time
+	loaded bool
+	// before are the accounts of who told the receiver until now, where the work
+	// was divided in another way.
+	before    layout
 	refreshed time.Time
 
 	mu    sync.Mutex
@@ -125,10 +131,9 @@ const atOnce = 256
 // Flush sends all that waits. It returns the first failure.
 func (o *Outbox) Flush(ctx context.Context) error {
 	if !o.loaded {
-		if err := o.cfg.Conn.QueryRow(ctx, "SELECT max(upto) FROM "+table.Deliveries+" WHERE receiver = ?", o.cfg.Receiver.Name()).Scan(&o.upto); err != nil {
+		if err := o.load(ctx); err != nil {
 			return fmt.Errorf("read what was sent: %w", err)
 		}
-		o.upto, o.loaded = o.upto.UTC(), true
 	}
 	// Who never heard of a finding need not hear that it is over.
 	fresh := o.upto.Unix() <= 0
@@ -144,10 +149,10 @@ func (o *Outbox) Flush(ctx context.Context) error {
 		for _, f := range findings {
 			// What is over the budget of its day is for those who look; that it is
 			// over may follow on its having been told.
-			if f.Status == schema.StatusOpen && f.OverBudget || fresh && f.Status != schema.StatusOpen {
+			if f.Status == schema.StatusOpen && f.OverBudget || fresh && f.Status != schema.StatusOpen || o.before.knows(f.Credential.ID, f.written) {
 				continue
 			}
-			send = append(send, f)
+			send = append(send, f.Finding)
 		}
 		if err := o.send(ctx, send); err != nil {
 			return err
@@ -158,11 +163,16 @@ func (o *Outbox) Flush(ctx context.Context) error {
 		o.upto = upto
 	}
 	if o.cfg.Refresh > 0 && time.Since(o.refreshed) >= o.cfg.Refresh {
-		findings, _, err := o.read(ctx, "status = 0 ORDER BY id")
+		list, _, err := o.read(ctx, "status = 0 ORDER BY id")
 		if err != nil {
 			return err
 		}
-		findings = slices.DeleteFunc(findings, func(f schema.Finding) bool { return f.OverBudget })
+		var findings []schema.Finding
+		for _, f := range list {
+			if !f.OverBudget {
+				findings = append(findings, f.Finding)
+			}
+		}
 		if err := o.send(ctx, findings); err != nil {
 			return err
 		}
@@ -177,8 +187,14 @@ func (o *Outbox) Flush(ctx context.Context) error {
 // timeFormat is a time as a statement has it.
 const timeFormat = "2006-01-02 15:04:05.000000"
 
-func (o *Outbox) read(ctx context.Context, where string, args ...any) (list []schema.Finding, upto time.Time, err error) {
-	rows, err := o.cfg.Conn.Query(ctx, "SELECT body, written FROM "+table.Findings+" FINAL WHERE "+where, args...)
+// written is a finding as it was written at a time.
+type written struct {
+	schema.Finding
+	written time.Time
+}
+
+func (o *Outbox) read(ctx context.Context, where string, args ...any) (list []written, upto time.Time, err error) {
+	rows, err := o.cfg.Conn.Query(ctx, "SELECT body, written FROM "+table.Findings+" FINAL WHERE "+o.cfg.Shard.Where("credential")+" AND "+where, args...)
 	if err != nil {
 		return nil, upto, fmt.Errorf("read the findings that changed: %w", err)
 	}
@@ -188,8 +204,8 @@ func (o *Outbox) read(ctx context.Context, where string, args ...any) (list []sc
 		if err := rows.Scan(&body, &upto); err != nil {
 			return nil, upto, fmt.Errorf("read the findings that changed: %w", err)
 		}
-		var f schema.Finding
-		if err := json.Unmarshal([]byte(body), &f); err != nil {
+		f := written{written: upto.UTC()}
+		if err := json.Unmarshal([]byte(body), &f.Finding); err != nil {
 			return nil, upto, fmt.Errorf("read a stored finding: %w", err)
 		}
 		list = append(list, f)
@@ -216,7 +232,7 @@ func (o *Outbox) mark(ctx context.Context, upto time.Time) error {
 		return fmt.Errorf("write what was sent: %w", err)
 	}
 	defer batch.Close()
-	if err := batch.Append(o.cfg.Receiver.Name(), upto, time.Now().UTC()); err != nil {
+	if err := batch.Append(o.account(o.cfg.Shard), upto, time.Now().UTC()); err != nil {
 		return fmt.Errorf("write what was sent: %w", err)
 	}
 	if err := batch.Send(); err != nil {

@@ -58,9 +58,9 @@ func (t *Ticker) compare(found []schema.Finding, silenced map[schema.FindingID]S
 }
 
 // rank ranks what was found together with the scores that stand of credentials
-// that were not judged, and returns those of the latter that changed their side
-// of the budget.
-func (t *Ticker) rank(found []schema.Finding, active int, judged func(credential string) bool) ([]Change, error) {
+// that were not judged, and of other shards, and returns those of the former that
+// changed their side of the budget.
+func (t *Ticker) rank(found []schema.Finding, judged func(credential string) bool) ([]Change, error) {
 	var all []*schema.Finding
 	for i := range found {
 		all = append(all, &found[i])
@@ -77,13 +77,28 @@ func (t *Ticker) rank(found []schema.Finding, active int, judged func(credential
 		standing[id] = true
 		all = append(all, f)
 	}
+	for i := range t.foreign {
+		// Which side of the budget it is on, its own shard says.
+		f := t.foreign[i]
+		all = append(all, &f)
+	}
 	var changes []Change
-	for _, f := range detector.Rank(all, active) {
+	for _, f := range detector.Rank(all, t.active) {
 		if standing[f.ID] {
 			changes = append(changes, Change{Updated, *f})
 		}
 	}
 	return changes, nil
+}
+
+// rerank ranks what stands, without judging anything.
+func (t *Ticker) rerank(ctx context.Context, result *Result) error {
+	changes, err := t.rank(nil, func(string) bool { return false })
+	if err != nil {
+		return err
+	}
+	result.Changes = changes
+	return t.apply(ctx, changes)
 }
 
 // suppressedBecause begins the reason by which a finding says why it is silent.

@@ -2,31 +2,53 @@ package tick
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/scopedrift/scopedrift/detector"
 	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/table"
 )
 
 // Table is the [Store] of a ClickHouse. All of its times are of the server's
-// clock, so that those of several detectors need not agree.
+// clock, so that those of several detectors need not agree. Lead, Keep and Leads
+// may be called from any goroutine.
 type Table struct {
 	Conn driver.Conn
-	// Shard is what the lead is of, Holder this detector; both unique for their kind.
-	Shard, Holder string
+	// Shard is what the lead is of, Holder this detector, unique among all.
+	Shard  detector.Shard
+	Holder string
+	// Lease is how long the lead is held without being renewed; default LeaseTime.
+	Lease time.Duration
 	// Load reads all findings, Write writes some over what is known of them as of a
 	// time, which rises with each call.
 	Load  func(ctx context.Context) ([]schema.Finding, error)
 	Write func(ctx context.Context, findings []schema.Finding, written time.Time) error
+
+	mu sync.Mutex
+	// begun is the term since which the lead was not lost, 0 without the lead;
+	// confirmed is when that was last seen to be so.
+	begun     uint64
+	confirmed time.Time
+	// foreign is the latest writing of a finding of another shard that is known.
+	foreign time.Time
 }
 
-// LeaseTime is how long the lead is held without being renewed: a step has to end
-// within half of it, or the lead is asked for again before it is written.
+// LeaseTime is how long the lead is held without being renewed, where nothing else
+// is said. What is done under the lead is done within half of the time since it
+// was last confirmed.
 const LeaseTime = 30 * time.Second
+
+func (t *Table) lease() time.Duration {
+	if t.Lease > 0 {
+		return t.Lease
+	}
+	return LeaseTime
+}
 
 // Touched lists of which principals calls were stored at or after a time.
 func (t *Table) Touched(ctx context.Context, since time.Time) ([]Touch, error) {
@@ -63,7 +85,7 @@ func (t *Table) Save(ctx context.Context, findings []schema.Finding) error {
 	if err != nil {
 		return err
 	}
-	if !lead {
+	if lead == 0 {
 		return ErrLost
 	}
 	var at time.Time
@@ -72,6 +94,48 @@ func (t *Table) Save(ctx context.Context, findings []schema.Finding) error {
 		return fmt.Errorf("read the time of the last finding: %w", err)
 	}
 	return t.Write(ctx, findings, at.UTC())
+}
+
+// Scores lists the scores of other shards that stand, unless nothing was written
+// by those since it last did.
+func (t *Table) Scores(ctx context.Context) (list []schema.Finding, changed bool, err error) {
+	if t.Shard.Whole() {
+		return nil, false, nil
+	}
+	// Two shards may write at one time, so what is as late as the latest is read.
+	var n uint64
+	var latest time.Time
+	others := " WHERE NOT (" + t.Shard.Where("credential") + ")"
+	err = t.Conn.QueryRow(ctx, "SELECT count(), max(written) FROM "+table.Findings+others).Scan(&n, &latest)
+	if err != nil {
+		return nil, false, fmt.Errorf("look for scores of other shards: %w", err)
+	}
+	if n == 0 || latest.Equal(t.foreign) {
+		return nil, false, nil
+	}
+	rows, err := t.Conn.Query(ctx, "SELECT body FROM "+table.Findings+" FINAL"+others+" AND status != ? AND position(body, '\"score\":{') > 0", uint8(schema.StatusResolved))
+	if err != nil {
+		return nil, false, fmt.Errorf("read the scores of other shards: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var body string
+		if err := rows.Scan(&body); err != nil {
+			return nil, false, fmt.Errorf("read the scores of other shards: %w", err)
+		}
+		var f schema.Finding
+		if err := json.Unmarshal([]byte(body), &f); err != nil {
+			return nil, false, fmt.Errorf("read a stored finding: %w", err)
+		}
+		if f.Score != nil {
+			list = append(list, f)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, false, fmt.Errorf("read the scores of other shards: %w", err)
+	}
+	t.foreign = latest
+	return list, true, nil
 }
 
 // Suppressions lists what is silenced at a time.
@@ -107,75 +171,6 @@ func Suppress(ctx context.Context, conn driver.Conn, id schema.FindingID, s Supp
 		return fmt.Errorf("suppress %s: %w", id, err)
 	}
 	return nil
-}
-
-// Lead takes or keeps the lead.
-//
-// A term is taken by inserting its row under a token that names nothing but the
-// shard and the term. The store drops all but the first insert of a token, so
-// that of several that try one has the row; who that is, is read.
-func (t *Table) Lead(ctx context.Context) (bool, error) {
-	term, holder, until, now, err := t.term(ctx)
-	if err != nil {
-		return false, err
-	}
-	switch {
-	case holder == t.Holder && until.Sub(now) > LeaseTime/2:
-		return true, nil
-	case holder != t.Holder && until.After(now):
-		return false, nil
-	}
-	if err := t.claim(ctx, term+1, now); err != nil {
-		return false, err
-	}
-	got, holder, _, _, err := t.term(ctx)
-	return err == nil && got == term+1 && holder == t.Holder, err
-}
-
-// Take takes the lead from whoever has it: for who knows that the holder is gone.
-func (t *Table) Take(ctx context.Context) error {
-	term, holder, _, now, err := t.term(ctx)
-	if err != nil || holder == t.Holder {
-		return err
-	}
-	return t.claim(ctx, term+1, now)
-}
-
-// term reads the highest term, and the server's time.
-func (t *Table) term(ctx context.Context) (term uint64, holder string, until, now time.Time, err error) {
-	err = t.Conn.QueryRow(ctx, "SELECT max(term), argMax(holder, term), argMax(until, term), now64(6, 'UTC') FROM "+table.Leases+" WHERE shard = ?", t.Shard).
-		Scan(&term, &holder, &until, &now)
-	if err != nil {
-		err = fmt.Errorf("read who detects on shard %q: %w", t.Shard, err)
-	}
-	return term, holder, until, now, err
-}
-
-func (t *Table) claim(ctx context.Context, term uint64, now time.Time) error {
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-		"insert_deduplication_token": fmt.Sprintf("lease/%d/%s/%d", len(t.Shard), t.Shard, term), "async_insert": 0, "insert_deduplicate": 1,
-	}))
-	batch, err := t.Conn.PrepareBatch(ctx, "INSERT INTO "+table.Leases+" (shard, term, holder, until, written)")
-	if err != nil {
-		return fmt.Errorf("take the lead of shard %q: %w", t.Shard, err)
-	}
-	defer batch.Close()
-	if err := batch.Append(t.Shard, term, t.Holder, now.Add(LeaseTime), now); err != nil {
-		return fmt.Errorf("take the lead of shard %q: %w", t.Shard, err)
-	}
-	if err := batch.Send(); err != nil {
-		return fmt.Errorf("take the lead of shard %q: %w", t.Shard, err)
-	}
-	return nil
-}
-
-// Resign gives the lead up, so that another need not wait for its end.
-func (t *Table) Resign(ctx context.Context) error {
-	term, holder, _, now, err := t.term(ctx)
-	if err != nil || holder != t.Holder {
-		return err
-	}
-	return t.claim(ctx, term+1, now.Add(-LeaseTime))
 }
 
 // text is a time as a statement has it; a parameter would be of seconds.

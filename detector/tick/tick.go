@@ -58,9 +58,12 @@ type Store interface {
 	// Save writes findings as they are now, over what was known of them. It fails
 	// with ErrLost where another has the lead.
 	Save(ctx context.Context, findings []schema.Finding) error
-	// Lead takes or keeps the lead of the shard, and reports whether this ticker
-	// has it for long enough to finish a step.
-	Lead(ctx context.Context) (bool, error)
+	// Scores lists the scores that stand of subjects of other shards; changed says
+	// that there may be others than the last time, and the list is of use.
+	Scores(ctx context.Context) (list []schema.Finding, changed bool, err error)
+	// Lead takes or keeps the lead of the shard, and returns since which term it was
+	// not lost; 0 is that another has it.
+	Lead(ctx context.Context) (term uint64, err error)
 }
 
 // Config says how a ticker works. Store, Catalog and Facts are required.
@@ -70,6 +73,8 @@ type Config struct {
 	Facts func() detector.Facts
 	// Catalog is asked once a step.
 	Catalog func() *catalog.Catalog
+	// Shard is the share of the subjects that is judged.
+	Shard detector.Shard
 	// Steadily does one pass over the store so that nothing is swapped under it; it
 	// may do it more than once. Nil is once.
 	Steadily func(ctx context.Context, pass func() error) error
@@ -141,8 +146,13 @@ const Overlap = 10 * time.Minute
 // Ticker judges continuously. Use it from one goroutine, but for Stats.
 type Ticker struct {
 	cfg Config
-	// known are the findings as they are in the store; nil before they were read.
-	known map[schema.FindingID]known
+	// known are the findings of this shard as they are in the store; nil before they
+	// were read. foreign are the scores of others; term is since when this ticker
+	// has the lead, active how many identities the last pass saw.
+	known   map[schema.FindingID]known
+	foreign []schema.Finding
+	term    uint64
+	active  int
 	// seen are the touches within the Overlap that were judged, upto their latest.
 	seen map[Minute]uint64
 	upto time.Time
@@ -204,14 +214,23 @@ func (t *Ticker) Tick(ctx context.Context, everything bool) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if !lead {
-		// Whoever leads now changes what is known here.
-		t.known = nil
+	if lead == 0 {
 		t.count(func(s *Stats) { s.Standby++ })
 		return Result{Standby: true}, nil
 	}
+	if lead != t.term {
+		// Whoever had the lead before changed what is known here.
+		t.known, t.term = nil, lead
+	}
 	if err := t.load(ctx); err != nil {
 		return Result{}, err
+	}
+	others, moved, err := t.cfg.Store.Scores(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if moved {
+		t.foreign = others
 	}
 	var touches []Touch
 	since := t.upto
@@ -225,20 +244,24 @@ func (t *Ticker) Tick(ctx context.Context, everything bool) (Result, error) {
 	cat := t.cfg.Catalog()
 	result := Result{Full: t.due(cat, everything, len(fresh) > 0)}
 	if !result.Full && len(fresh) == 0 {
-		// A silence may have ended, or begun.
-		if result.Changes, err = t.silence(ctx); err != nil {
-			return Result{}, err
+		// A silence may have ended, or begun; another shard may have found something
+		// that is odder than what stands here.
+		if moved {
+			if err := t.rerank(ctx, &result); err != nil {
+				return t.standby(err)
+			}
 		}
+		silent, err := t.silence(ctx)
+		if err != nil {
+			return t.standby(err)
+		}
+		result.Changes = append(result.Changes, silent...)
 		result.Idle = len(result.Changes) == 0
 		t.count(func(s *Stats) { s.Idle++ })
 		return result, nil
 	}
 	if err := t.judge(ctx, cat, fresh, &result); err != nil {
-		if errors.Is(err, ErrLost) {
-			t.known = nil
-			return Result{Standby: true}, nil
-		}
-		return Result{}, err
+		return t.standby(err)
 	}
 	t.remember(touches)
 	t.count(func(s *Stats) {
@@ -249,6 +272,17 @@ func (t *Ticker) Tick(ctx context.Context, everything bool) (Result, error) {
 		}
 	})
 	return result, nil
+}
+
+// standby is what a step comes to that could not be done: another has the lead,
+// or an error.
+func (t *Ticker) standby(err error) (Result, error) {
+	if errors.Is(err, ErrLost) {
+		t.known = nil
+		t.count(func(s *Stats) { s.Standby++ })
+		return Result{Standby: true}, nil
+	}
+	return Result{}, err
 }
 
 // load reads the findings that the store holds, and forgets what was judged.
@@ -262,6 +296,9 @@ func (t *Ticker) load(ctx context.Context) error {
 	}
 	all := make(map[schema.FindingID]known, len(list))
 	for i := range list {
+		if !t.cfg.Shard.Owns(list[i].Credential.ID) {
+			continue
+		}
 		one, err := stored(&list[i])
 		if err != nil {
 			return err
@@ -337,7 +374,7 @@ func (t *Ticker) judge(ctx context.Context, cat *catalog.Catalog, fresh []schema
 	pass := func() (err error) {
 		h = handler{}
 		summary, err = detector.New(detector.Config{
-			Catalog: cat, Facts: t.cfg.Facts(), Only: only, MinDays: t.cfg.MinDays, Horizon: t.cfg.Horizon,
+			Catalog: cat, Facts: t.cfg.Facts(), Only: only, Shard: t.cfg.Shard, MinDays: t.cfg.MinDays, Horizon: t.cfg.Horizon,
 		}).Run(ctx, &h)
 		return err
 	}
@@ -364,7 +401,8 @@ func (t *Ticker) judge(ctx context.Context, cat *catalog.Catalog, fresh []schema
 		judged[name] = true
 	}
 	concerned := func(name string) bool { return result.Full || judged[name] }
-	moved, err := t.rank(h.findings, summary.Active, concerned)
+	t.active = summary.Active
+	moved, err := t.rank(h.findings, concerned)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/scopedrift/scopedrift/cmd/internal/operate"
+	"github.com/scopedrift/scopedrift/detector"
 	"github.com/scopedrift/scopedrift/detector/notify"
 	"github.com/scopedrift/scopedrift/detector/tick"
 	"github.com/scopedrift/scopedrift/pipeline/kafka"
@@ -22,12 +23,18 @@ each change is written as a JSON line, and told to --webhook, --alertmanager and
 with --kafka, the findings topic. What cannot be told waits in the store.
 
 Several detectors may run on one store: one works, the others stand by and take
-over within a minute. With --once everything is judged once, which is what a
+over when it is gone, after --lease at the latest. With --shard I/N they divide
+the work: each credential is judged by the detectors of one shard. N is the same
+for all of them; budgets of scores are of all shards together. With --once everything is judged once, which is what a
 scan of the same calls would say.
 
 A webhook is posted {"findings": [...]}. With --webhook-secret-file the header
 ` + notify.SignatureHeader + ` is "v1=" and the HMAC-SHA-256, in hexadecimal, of
 ` + notify.TimestampHeader + `, a full stop and the body.`
+
+// Bounds of --lease: a short one is lost to a busy store, and a long one is how
+// long nobody watches.
+const shortestLease, longestLease = 2 * time.Second, 10 * time.Minute
 
 // detecting is what the flags say.
 type detecting struct {
@@ -36,10 +43,12 @@ type detecting struct {
 	webhook        string
 	secretFile     string
 	alertmanager   string
+	share          string
+	division
 }
 
 func (a *app) detectCommand() *cobra.Command {
-	o := detecting{every: time.Second, posture: time.Hour}
+	o := detecting{every: time.Second, posture: time.Hour, division: division{lease: tick.LeaseTime}}
 	c := &cobra.Command{
 		Use: "detect", Short: "judge what ingesters store, continuously", Long: detectLong, Args: cobra.NoArgs,
 		Example: "  scopedrift detect --clickhouse clickhouse://db.example.com:9000/scopedrift --catalog catalogue/ --alertmanager http://127.0.0.1:9093\n" +
@@ -49,6 +58,8 @@ func (a *app) detectCommand() *cobra.Command {
 	flags.DurationVar(&o.every, "every", o.every, "how often what changed is judged")
 	flags.DurationVar(&o.posture, "posture", o.posture, "how often everything is judged")
 	flags.BoolVar(&o.once, "once", false, "judge everything once and end")
+	flags.StringVar(&o.share, "shard", "", "judge share I of N of the credentials, as I/N")
+	flags.DurationVar(&o.lease, "lease", o.lease, "how long a detector that died keeps its shard")
 	flags.StringVar(&o.webhook, "webhook", "", "address that findings are posted to")
 	flags.StringVar(&o.secretFile, "webhook-secret-file", "", "file with the secret that what is posted is signed with")
 	flags.StringVar(&o.alertmanager, "alertmanager", "", "address of a Prometheus Alertmanager")
@@ -60,8 +71,17 @@ func (a *app) detectCommand() *cobra.Command {
 			return usage("--every is shorter than 100ms", "1s is usual")
 		case o.posture < o.every:
 			return usage("--posture is shorter than --every", "1h is usual")
+		case o.lease < shortestLease || o.lease > longestLease:
+			return usage(fmt.Sprintf("--lease is %s, and has to be from %s to %s", o.lease, shortestLease, longestLease), "30s is usual")
 		case o.secretFile != "" && o.webhook == "":
 			return usage("--webhook-secret-file is given without --webhook", "pass --webhook URL")
+		}
+		if o.share != "" {
+			shard, err := detector.ParseShard(o.share)
+			if err != nil {
+				return usage("--shard: " + err.Error())
+			}
+			o.shard = shard
 		}
 		return a.detect(ctx, o)
 	})
@@ -84,7 +104,7 @@ func (a *app) detect(ctx context.Context, o detecting) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	st.server.Alive("engine", s.dead)
-	j := newJudge(a, st, s, o.posture)
+	j := newJudge(a, st, s, o.posture, o.division)
 	if err := a.receivers(j, o); err != nil {
 		return err
 	}
@@ -96,6 +116,7 @@ func (a *app) detect(ctx context.Context, o detecting) (err error) {
 	late, cancel := operate.Drain(ctx)
 	defer cancel()
 	defer context.AfterFunc(live, func() { cancel() })()
+	go j.table.Keep(late)
 	told := make(chan error, 1)
 	if topic == nil {
 		told <- nil

@@ -93,7 +93,7 @@ func (a *app) run(ctx context.Context, paths []string, every time.Duration) (err
 	if err := pipeline.Open(late); err != nil {
 		return s.why(live, err)
 	}
-	j := newJudge(a, st, s, time.Hour)
+	j := newJudge(a, st, s, time.Hour, division{})
 	if a.settings.data != "" {
 		// The lock of the directory is ours: a run that had the lead is dead.
 		if err := j.table.Take(late); err != nil {
@@ -108,6 +108,7 @@ func (a *app) run(ctx context.Context, paths []string, every time.Duration) (err
 	reading, stop := context.WithCancelCause(late)
 	defer stop(nil)
 	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
+	go j.table.Keep(late)
 	judged := make(chan error, 1)
 	go func() { judged <- j.run(reading, every) }()
 	err = follower.Run(reading, storing{pipeline})

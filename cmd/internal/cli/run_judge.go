@@ -29,23 +29,25 @@ type judge struct {
 	outbox  []*notify.Outbox
 	took    func(time.Duration)
 	failed  atomic.Uint64
-	// leads says that this process had the lead in its last step.
-	leads atomic.Bool
 }
 
-// wholeShard names what all of a store's detectors share.
-const wholeShard = "all"
+// division is how a judge divides the work with others.
+type division struct {
+	shard detector.Shard
+	// lease is how long the lead of the shard is held by one that died.
+	lease time.Duration
+}
 
-func newJudge(a *app, st *station, s *store, posture time.Duration) *judge {
+func newJudge(a *app, st *station, s *store, posture time.Duration, of division) *judge {
 	j := &judge{app: a, station: st, store: s}
-	j.table = &tick.Table{Conn: s.conn, Shard: wholeShard, Holder: newRun(),
+	j.table = &tick.Table{Conn: s.conn, Shard: of.shard, Lease: of.lease, Holder: newRun(),
 		Load: func(ctx context.Context) ([]schema.Finding, error) { return clickhouse.Findings(ctx, s.conn) },
 		Write: func(ctx context.Context, findings []schema.Finding, written time.Time) error {
 			return clickhouse.InsertFindings(ctx, s.conn, findings, written)
 		},
 	}
 	j.ticker = tick.New(tick.Config{
-		Store: j.table, Facts: func() detector.Facts { return detector.Store(s.conn) }, Catalog: st.catalogue.Current, Posture: posture,
+		Store: j.table, Facts: func() detector.Facts { return detector.Store(s.conn) }, Catalog: st.catalogue.Current, Posture: posture, Shard: of.shard,
 		Steadily: func(ctx context.Context, pass func() error) error { return reenrich.Undisturbed(ctx, s.conn, pass) },
 	})
 	return j
@@ -53,7 +55,7 @@ func newJudge(a *app, st *station, s *store, posture time.Duration) *judge {
 
 // tellTo adds a receiver of what changes.
 func (j *judge) tellTo(r notify.Receiver, refresh time.Duration) {
-	j.outbox = append(j.outbox, notify.New(notify.Config{Conn: j.store.conn, Receiver: r, Refresh: refresh, Lead: j.leads.Load,
+	j.outbox = append(j.outbox, notify.New(notify.Config{Conn: j.store.conn, Receiver: r, Refresh: refresh, Shard: j.table.Shard, Lead: j.table.Leads,
 		Report: func(err error) { j.station.log.Warn().Err(err).Msg("this is tried again") }}))
 }
 
@@ -128,10 +130,12 @@ func (j *judge) run(ctx context.Context, every time.Duration) error {
 func (j *judge) await(ctx context.Context) error {
 	for end := time.Now().Add(2 * tick.LeaseTime); ; {
 		lead, err := j.table.Lead(ctx)
-		if lead || err != nil {
+		late := time.Now().After(end)
+		var divided *tick.Divided
+		if lead > 0 || err != nil && (late || !errors.As(err, &divided)) {
 			return err
 		}
-		if time.Now().After(end) {
+		if late {
 			return &fault{text: "another detector works on this store", code: codeBroken, hints: []string{"its findings are in the store: scopedrift findings lists them"}}
 		}
 		select {
@@ -150,7 +154,7 @@ func (j *judge) last(ctx context.Context) error {
 		j.station.log.Warn().Msg("there was no time left to judge what was read last: the next start does")
 		return nil
 	}
-	if !j.leads.Load() {
+	if !j.table.Leads() {
 		return err // whoever has the lead tells
 	}
 	for _, o := range j.outbox {
@@ -171,7 +175,6 @@ func (j *judge) pass(ctx context.Context, everything bool) error {
 	if err != nil {
 		return err
 	}
-	j.leads.Store(!result.Standby)
 	for i := range result.Changes {
 		if err := output.Line(j.env.Stdout, &result.Changes[i].Finding); err != nil {
 			return broken(err, "the findings are in the store; start again with a standard output that can be written")
