@@ -44,6 +44,17 @@ type Facts interface {
 	// was authorised to call each operation of each service (of no name where
 	// no route was known), and to act in each tenant.
 	Firsts(ctx context.Context, before time.Time, each func(*rule.First) error) error
+	// Paces lists how fast principals called operations, where some whole hour
+	// of the window has as many calls as least or more. Of one principal they
+	// follow each other.
+	Paces(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, least uint64, each func(*rule.Pace) error) error
+	// Visits lists the calls of some hours, by key, time and object.
+	Visits(ctx context.Context, keys []rule.VisitKey, each func(*rule.Visit) error) error
+	// RouteNorms says how many objects an hour of an operation touches, where
+	// others called it in the window.
+	RouteNorms(ctx context.Context, w schema.Window, keys []rule.NormKey, each func(*rule.RouteNorm) error) error
+	// Surges says who else was busy at a service in an hour.
+	Surges(ctx context.Context, w schema.Window, keys []rule.SurgeKey, each func(*rule.Surge) error) error
 	// Reversals lists the runs of denials that ended in success, for certain
 	// pairs of request and answer.
 	Reversals(ctx context.Context, w schema.Window, keys []rule.ReversalKey, each func(*rule.Reversal) error) error

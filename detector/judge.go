@@ -131,6 +131,9 @@ func (r *run) judge(ctx context.Context, c *chunk) error {
 	if err := r.woken(ctx, c); err != nil {
 		return err
 	}
+	if err := r.paces(ctx, c); err != nil {
+		return err
+	}
 	if err := r.history(ctx, c); err != nil {
 		return err
 	}

@@ -47,6 +47,9 @@ type Line struct {
 	At    time.Time `json:"at"`
 	Every string    `json:"every"`
 	Times int       `json:"times"`
+	// N begins the count of the repetitions: "{n}" in Do and Resource stands for
+	// N, N+1 and so on, "{h}" for eight hexadecimal digits without an order.
+	N int `json:"n"`
 	// As is KIND/ID, the credential.
 	As      string   `json:"as"`
 	Issuer  string   `json:"issuer"`
@@ -167,7 +170,7 @@ func (l *Line) calls(t testing.TB, cat *catalog.Catalog, n int) []schema.Call {
 	}
 	var out []schema.Call
 	for i := range max(l.Times, 1) {
-		c := l.call(t)
+		c := l.numbered(l.N + i).call(t)
 		c.Time = l.At.Add(time.Duration(i) * every).UTC()
 		id := sha256.Sum256(fmt.Appendf(nil, "%d/%d", n, i))
 		copy(c.ID[:], id[:])
@@ -178,6 +181,15 @@ func (l *Line) calls(t testing.TB, cat *catalog.Catalog, n int) []schema.Call {
 		out = append(out, c)
 	}
 	return out
+}
+
+// numbered writes the count of a repetition into the line.
+func (l *Line) numbered(n int) *Line {
+	one := *l
+	sum := sha256.Sum256(fmt.Appendf(nil, "object %d", n))
+	r := strings.NewReplacer("{n}", fmt.Sprint(n), "{h}", fmt.Sprintf("%x", sum[:4]))
+	one.Do, one.Resource = r.Replace(l.Do), r.Replace(l.Resource)
+	return &one
 }
 
 func (l *Line) call(t testing.TB) schema.Call {

@@ -127,13 +127,30 @@ var detections = []Detection{
 		Frameworks: []string{"NHI8:2025", "API1:2023", "PR.IR-01"},
 	},
 	{
+		Code: ObjectEnumeration, Name: "object-enumeration",
+		Short: "A credential touched unusually many objects of one operation, or walked along their ids.",
+		Help: "Fires on an hour with more than 50 distinct objects and more than three times what 99.5 % of its own hours with that operation keep to; where it is too young for that, of other credentials' hours. " +
+			"Also on an unusual hour in which 20 or more ids follow each other. Objects that do not exist or are refused tell that ids were guessed; amount alone, and ids that all exist, are what exports do, and low. " +
+			"An unusual amount without guesses becomes usual after a week. It is a score: a day has a budget.",
+		BenignIf:   "an export, a back-fill or a crawler of its owner reads everything at that time",
+		Frameworks: []string{"API1:2023", "API3:2023", "T1530", "T1619"},
+	},
+	{
 		Code: DormantUse, Name: "dormant-use",
 		Short: "A credential was accepted after it expired, was revoked or lost its owner, or after it was silent for months.",
 		Help: "Fires on accepted calls later than the catalogue's expires, revoked or owner_until of the credential, with two minutes for clocks that disagree, " +
 			"and on the return of a machine's credential after 60 or more observed days without a call. Refused credentials (401) never count. " +
 			"Approved changes, silences that the logs do not cover, jobs that return after about as long for the third time, and scopes declared rare are left out, and listed.",
 		BenignIf:   "the credential was renewed or given a new owner and the catalogue does not say so yet, or the job is one that runs once a year",
-		Frameworks: []string{"NHI1:2025", "NHI7:2025", "PR.AA-01"},
+		Frameworks: []string{"NHI1:2025", "NHI7:2025", "PR.AA-01"}},
+	{
+		Code: Burst, Name: "burst",
+		Short: "A credential worked far faster than ever, or read many secrets at once.",
+		Help: "Fires on an hour with 60 or more calls of one class of operations at a service, more than three times what 99 % of its hours keep to, that the same hour of two or more earlier weeks makes improbable (1 in 100,000), and whose busiest minute is so, too. " +
+			"Of secrets, on ten or more distinct ones within ten minutes, if that is more than three times what its hours keep to. What fired is not taken for usual. " +
+			"Where half of those that call the service are busier than usual in the same hour, it is a restart, and said once. It is a score: a day has a budget.",
+		BenignIf:   "a job that runs rarely, a load test or a restart of the workload fell into that hour",
+		Frameworks: []string{"NHI2:2025", "API4:2023", "T1552", "T1119"},
 	},
 	{
 		Code: UnownedCredential, Name: "unowned-credential",

@@ -51,6 +51,7 @@ type Set struct {
 	reversal reversalRule
 	unused   unusedRule
 	drift    driftRule
+	paces    paceRule
 	origin   originRule
 	boundary boundaryRule
 	dormant  dormantRule
@@ -68,6 +69,7 @@ func New(env *Env, subject *Subject) *Set {
 		reversal: reversalRule{base: base},
 		unused:   unusedRule{base: base},
 		drift:    driftRule{base: base},
+		paces:    paceRule{base: base},
 		origin:   originRule{base: base},
 		boundary: boundaryRule{base: base},
 		dormant:  dormantRule{base: base},
@@ -103,6 +105,7 @@ func (s *Set) Use(u *Use) {
 	s.drift.use(u)
 	s.boundary.use(u)
 	s.dormant.use(u)
+	s.paces.use(u)
 	s.unowned.use(u)
 	s.purpose.use(u)
 }
@@ -120,6 +123,32 @@ func (s *Set) Earlier(r *Row) {
 func (s *Set) WantsPopulation() bool {
 	return s.drift.wantsPopulation() || s.boundary.wantsPopulation()
 }
+
+// WantsPaces reports whether D10 and D15 must know how fast the subject works.
+func (s *Set) WantsPaces() bool { return s.subject.Identifies() }
+
+// Pace takes how fast the subject called one operation, after all uses.
+func (s *Set) Pace(p *Pace) { s.paces.pace(p) }
+
+// Norms names the operations of which the rules must know how others call them,
+// after all paces; Norm takes one answer.
+func (s *Set) Norms() []NormKey { return s.paces.normKeys() }
+
+// Norm takes one answer to Norms.
+func (s *Set) Norm(n *RouteNorm) { s.paces.norm(n) }
+
+// Visits names the hours that must be looked at call by call, after all norms.
+func (s *Set) Visits() []VisitKey { return s.paces.visitKeys() }
+
+// Visit takes one call of those hours; those of one hour come in order of time.
+func (s *Set) Visit(v *Visit) { s.paces.visit(v) }
+
+// Surges names the hours at which others may have been busy as well, after all
+// visits.
+func (s *Set) Surges() []SurgeKey { return s.paces.surgeKeys() }
+
+// Surge takes one answer to Surges.
+func (s *Set) Surge(one *Surge) { s.paces.surge(one) }
 
 // Reversals names what must be looked at call by call for D03, after all rows.
 func (s *Set) Reversals() []ReversalKey { return s.reversal.keys() }
@@ -175,6 +204,7 @@ func (s *Set) Finish() Result {
 	var r Result
 	for _, rule := range []interface{ finish(*Result) }{
 		&s.beyond, &s.probing, &s.reversal, &s.unused, &s.origin, &s.boundary, &s.dormant, &s.unowned, &s.purpose,
+		&s.paces,
 		// Habits come last: what was found until here does not teach them.
 		&s.drift,
 	} {

@@ -30,12 +30,12 @@ var renamed = []string{"service", "operation", "route_source", "tenant", "enviro
 // monthly are the rollups that are cut into months, with their column of time;
 // whole are those that are not cut.
 var (
-	monthly = map[string]string{table.UseHour: "hour", table.UseDay: "day"}
+	monthly = map[string]string{table.UseHour: "hour", table.Pace: "hour", table.UseDay: "day"}
 	whole   = []string{table.UseLife, table.SourceDay}
 )
 
 // swappable are all tables whose content is swapped, the calls first.
-var swappable = []string{table.Calls, table.UseHour, table.UseDay, table.UseLife, table.SourceDay}
+var swappable = []string{table.Calls, table.UseHour, table.Pace, table.UseDay, table.UseLife, table.SourceDay}
 
 // feed is a view that feeds a rollup from the calls.
 type feed struct{ target, query string }

@@ -11,7 +11,7 @@ type Retention struct {
 	// Calls are the raw calls. Without them a finding's calls cannot be shown, and
 	// changed routes and tenants no longer reach those days.
 	Calls int
-	// Hours is use by hour, Days use by day. What is unused is judged by days.
+	// Hours is use and pace by hour, Days use by day. What is unused is judged by days.
 	Hours, Days int
 }
 
@@ -46,7 +46,7 @@ func (r Retention) Limits() ([]Limit, error) {
 	for _, one := range []struct {
 		table, from string
 		days        int
-	}{{Calls, "toDateTime(time)", r.Calls}, {UseHour, "hour", r.Hours}, {UseDay, "day", r.Days}} {
+	}{{Calls, "toDateTime(time)", r.Calls}, {UseHour, "hour", r.Hours}, {Pace, "hour", r.Hours}, {UseDay, "day", r.Days}} {
 		switch {
 		case one.days == Forever:
 			limits = append(limits, Limit{one.table, "", "ALTER TABLE " + one.table + " REMOVE TTL"})

@@ -19,6 +19,7 @@ const (
 	UseHour    = "use_hour"
 	UseDay     = "use_day"
 	UseLife    = "use_life"
+	Pace       = "pace"
 	Principals = "principals"
 	Presented  = "presented"
 	SourceDay  = "source_day"
@@ -101,24 +102,23 @@ const temporary = "SETTINGS max_bytes_to_merge_at_max_space_in_pool = 1, max_byt
 // Temporary returns the step for a store that goes away with the command that
 // made it: the same tables, columns, orders and views, laid out for being
 // written once. Nothing of it is ever dropped by day, so it has no partitions,
-// each of which would cut a block into parts of its own. Use by hour, which is
-// almost as large as the calls and read only of days that a bound divides, is no
-// table but what the calls give when it is asked for.
+// each of which would cut a block into parts of its own. Use by hour and pace,
+// which are almost as large as the calls and read once at most, are no tables but
+// what the calls give when they are asked for.
 func (s Step) Temporary() Step {
 	const (
-		hours    = "CREATE TABLE IF NOT EXISTS " + UseHour + " ("
-		hourFeed = "CREATE MATERIALIZED VIEW IF NOT EXISTS " + UseHour + FeedSuffix + " TO " + UseHour + " AS"
-		hourView = "CREATE VIEW IF NOT EXISTS " + UseHour + " AS"
 		// Nobody comes back to a temporary store to see what is new.
 		touchedFeed = "CREATE MATERIALIZED VIEW IF NOT EXISTS " + Touched + FeedSuffix + " "
 	)
 	out := Step{Number: s.Number, Name: s.Name}
 	for _, statement := range s.Statements {
-		if strings.HasPrefix(statement, hours) || strings.HasPrefix(statement, touchedFeed) {
+		if strings.HasPrefix(statement, touchedFeed) {
 			continue
 		}
-		if rest, ok := strings.CutPrefix(statement, hourFeed); ok {
-			out.Statements = append(out.Statements, hourView+rest)
+		if view, gone := asView(statement); gone {
+			if view != "" {
+				out.Statements = append(out.Statements, view)
+			}
 			continue
 		}
 		var kept []string
@@ -134,6 +134,20 @@ func (s Step) Temporary() Step {
 		out.Statements = append(out.Statements, strings.Join(kept, ""))
 	}
 	return out
+}
+
+// asView turns the statements of a rollup that a temporary store does without: the
+// table is gone (an empty view), and its feed is a view of that name.
+func asView(statement string) (view string, gone bool) {
+	for _, name := range []string{UseHour, Pace} {
+		if strings.HasPrefix(statement, "CREATE TABLE IF NOT EXISTS "+name+" (") {
+			return "", true
+		}
+		if rest, ok := strings.CutPrefix(statement, "CREATE MATERIALIZED VIEW IF NOT EXISTS "+name+FeedSuffix+" TO "+name+" AS"); ok {
+			return "CREATE VIEW IF NOT EXISTS " + name + " AS" + rest, true
+		}
+	}
+	return "", false
 }
 
 func stripComments(statement string) string {

@@ -7,7 +7,7 @@ import (
 )
 
 // TestTemporary holds a temporary store to the lasting one: but for partitions
-// and settings, every statement is the same; but use by hour is a view, and
+// and settings, every statement is the same; but use by hour and pace are views, and
 // nothing tells what is new.
 func TestTemporary(t *testing.T) {
 	steps, err := Steps()
@@ -18,7 +18,7 @@ func TestTemporary(t *testing.T) {
 	for _, step := range steps {
 		temporary := step.Temporary()
 		step.Statements = slices.DeleteFunc(step.Statements, func(s string) bool {
-			return strings.HasPrefix(s, "CREATE TABLE IF NOT EXISTS use_hour ") || strings.HasPrefix(s, "CREATE MATERIALIZED VIEW IF NOT EXISTS touched_feed ")
+			return strings.HasPrefix(s, "CREATE TABLE IF NOT EXISTS use_hour ") || strings.HasPrefix(s, "CREATE TABLE IF NOT EXISTS pace ") || strings.HasPrefix(s, "CREATE MATERIALIZED VIEW IF NOT EXISTS touched_feed ")
 		})
 		if temporary.Number != step.Number || temporary.Name != step.Name || len(temporary.Statements) != len(step.Statements) {
 			t.Fatalf("step %s became %+v", step.Name, temporary)
@@ -31,10 +31,10 @@ func TestTemporary(t *testing.T) {
 			if got != statement {
 				changed++
 			}
-			if _, query, ok := strings.Cut(statement, "use_hour_feed TO use_hour AS\n"); ok {
+			if view := viewOf(statement); view != "" {
 				views++
-				if want := "CREATE VIEW IF NOT EXISTS use_hour AS\n" + query; got != want {
-					t.Errorf("got\n%s\nwant\n%s", got, want)
+				if got != view {
+					t.Errorf("got\n%s\nwant\n%s", got, view)
 				}
 				continue
 			}
@@ -43,9 +43,19 @@ func TestTemporary(t *testing.T) {
 			}
 		}
 	}
-	if changed < 7 || views != 1 {
+	if changed < 7 || views != 2 {
 		t.Errorf("%d statements differ, and there are %d views", changed, views)
 	}
+}
+
+// viewOf is what becomes of the feeds of use by hour and pace.
+func viewOf(statement string) string {
+	for _, name := range []string{"use_hour", "pace"} {
+		if _, query, ok := strings.Cut(statement, " "+name+"_feed TO "+name+" AS\n"); ok {
+			return "CREATE VIEW IF NOT EXISTS " + name + " AS\n" + query
+		}
+	}
+	return ""
 }
 
 // core is a statement without its lines of partitions and settings.

@@ -305,3 +305,28 @@ CREATE TABLE IF NOT EXISTS swaps ON CLUSTER 'calls' (
 ) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/scopedrift/swaps', '{shard}-{replica}', written)
 ORDER BY (run, first_day, last_day, state);
 
+-- step 0005_pace
+
+CREATE TABLE IF NOT EXISTS pace_local ON CLUSTER 'calls' (
+    credential FixedString(16),
+    service    LowCardinality(String),
+    operation  LowCardinality(String),
+    reporter   UInt8,
+    hour       DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    calls      SimpleAggregateFunction(sum, UInt64) CODEC(T64, ZSTD(1)),
+    missed     SimpleAggregateFunction(sum, UInt64) CODEC(T64, ZSTD(1)),
+    objects    AggregateFunction(uniqCombined(12), String) CODEC(ZSTD(1))
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/scopedrift/pace_local', '{replica}')
+PARTITION BY toYYYYMM(hour)
+ORDER BY (credential, service, operation, reporter, hour)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800;
+
+CREATE TABLE IF NOT EXISTS pace ON CLUSTER 'calls' AS pace_local ENGINE = Distributed('calls', 'scopedrift', pace_local, bitAnd(kafkaMurmurHash(credential), 2147483647));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS pace_local_feed ON CLUSTER 'calls' TO pace_local AS
+SELECT credential, service, operation, reporter, toStartOfHour(time) AS hour, count() AS calls,
+       countIf(decision != 1) AS missed, uniqCombinedState(12)(if(resource != '', resource, path)) AS objects
+FROM calls_local
+WHERE decision IN (1, 2, 3)
+GROUP BY credential, service, operation, reporter, hour;
+
