@@ -35,6 +35,7 @@ type options struct {
 	keep     string
 	failures string
 	ablate   int
+	jobs     int
 }
 
 func main() {
@@ -58,6 +59,7 @@ func parse(args []string, talk io.Writer) (*options, error) {
 	flags.StringVar(&o.keep, "keep", "", "keep logs, catalogues, truth and findings of the worlds in this directory")
 	flags.StringVar(&o.failures, "failures", "", "write what was missed and what was wrong, finding by finding, to this file")
 	flags.IntVar(&o.ablate, "ablate", 4, "repeat this many worlds with parts of the logs left out")
+	flags.IntVar(&o.jobs, "jobs", 1, "try this many worlds side by side; each takes up to 2 GiB")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}

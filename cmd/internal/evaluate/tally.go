@@ -99,6 +99,16 @@ func seen(list []schema.Finding, c *world.Campaign, code string) *schema.Finding
 	return nil
 }
 
+// over says that a finding shows a campaign to a detection, and is kept back.
+func over(list []schema.Finding, c *world.Campaign, code string) string {
+	for i := range list {
+		if f := &list[i]; f.Code == code && f.OverBudget && of(f, c.Credentials) && within(f, c.From, c.To) {
+			return "; the finding " + string(f.ID) + " is there, and over its day's budget"
+		}
+	}
+	return ""
+}
+
 func (t *tally) add(w *trial) {
 	t.calls += w.Summary.Calls
 	t.took += w.took
@@ -142,8 +152,8 @@ func (t *tally) addCampaigns(w *trial) {
 				o.found = true
 				o.late = max(f.First.Sub(c.From), c.Seen[code].Sub(c.From))
 			} else {
-				t.missed = append(t.missed, failure{code, "missed", w.cfg, fmt.Sprintf("%s: %s, %d calls by %v, %s to %s", c.ID, code, c.Calls, c.Credentials,
-					c.From.Format("2006-01-02 15:04"), c.To.Format("2006-01-02 15:04"))})
+				t.missed = append(t.missed, failure{code, "missed", w.cfg, fmt.Sprintf("%s: %s, %d calls by %v, %s to %s%s", c.ID, code, c.Calls, c.Credentials,
+					c.From.Format("2006-01-02 15:04"), c.To.Format("2006-01-02 15:04"), over(w.Findings, c, code))})
 			}
 			t.chances = append(t.chances, o)
 		}

@@ -74,30 +74,65 @@ func try(ctx context.Context, o *options, cfg world.Config, variant string) (*tr
 	return t, nil
 }
 
-// measure tries all worlds, and some of them again with parts left out.
+// measured is a world with what it says when parts are left out.
+type measured struct {
+	whole *trial
+	parts map[string]*trial
+	err   error
+	done  chan struct{}
+}
+
+// measure tries all worlds, and some of them again with parts left out. Some are
+// tried side by side; they are counted in their order.
 func measure(ctx context.Context, o *options, list []world.Config, talk io.Writer) (*tally, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	all := make([]measured, len(list))
+	for i := range all {
+		all[i].done = make(chan struct{})
+	}
+	turn := make(chan struct{}, max(o.jobs, 1))
+	go func() {
+		for i := range all {
+			turn <- struct{}{}
+			go func() {
+				all[i].try(ctx, o, list[i], i < o.ablate)
+				<-turn
+				close(all[i].done)
+			}()
+		}
+	}()
 	t := newTally(o.set, list)
-	for i, cfg := range list {
-		whole, err := try(ctx, o, cfg, "")
-		if err != nil {
-			return nil, err
+	for i := range all {
+		<-all[i].done
+		m := &all[i]
+		if m.err != nil {
+			return nil, m.err
 		}
-		t.add(whole)
-		fmt.Fprintf(talk, "%s: %d calls, %d credentials, %d findings, scanned in %.1f s\n", cfg.Name(), whole.Summary.Calls, whole.truth.Credentials, len(whole.Findings), whole.took.Seconds())
-		if i >= o.ablate {
-			continue
-		}
+		t.add(m.whole)
+		fmt.Fprintf(talk, "%s: %d calls, %d credentials, %d findings, scanned in %.1f s\n", list[i].Name(), m.whole.Summary.Calls, m.whole.truth.Credentials, len(m.whole.Findings), m.whole.took.Seconds())
 		for _, a := range ablations {
-			less := cfg
-			a.apply(&less)
-			part, err := try(ctx, o, less, "-"+a.name)
-			if err != nil {
-				return nil, err
+			if m.parts[a.name] != nil {
+				t.ablated(a.name, m.whole, m.parts[a.name])
 			}
-			t.ablated(a.name, whole, part)
 		}
 	}
 	return t, nil
+}
+
+// try tries one world, and its ablations if asked to.
+func (m *measured) try(ctx context.Context, o *options, cfg world.Config, ablate bool) {
+	if m.whole, m.err = try(ctx, o, cfg, ""); m.err != nil || !ablate {
+		return
+	}
+	m.parts = map[string]*trial{}
+	for _, a := range ablations {
+		less := cfg
+		a.apply(&less)
+		if m.parts[a.name], m.err = try(ctx, o, less, "-"+a.name); m.err != nil {
+			return
+		}
+	}
 }
 
 // ablation is something that logs may lack.

@@ -151,7 +151,7 @@ func (w *world) novelty(d *deed, k *deeds) {
 // blamePlace is about where a call came from, and for whom.
 func (w *world) blamePlace(d *deed) {
 	c, home := d.campaign, d.by.home
-	inMesh := d.service != w.cloud && d.service != w.cluster
+	inMesh := d.service != w.cloud && d.service != w.cluster && d.service != w.portal
 	moved := network(d.from.address) != network(home.address)
 	stranger := inMesh && d.from.spiffe != home.spiffe
 	if moved || stranger {

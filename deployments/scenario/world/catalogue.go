@@ -11,7 +11,7 @@ import (
 func (w *world) catalogue() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# What the simulated company %s says about itself. Nothing here exists.\nservices:\n", w.domain)
-	for _, s := range w.services {
+	for _, s := range append(slices.Clone(w.services), w.portal) {
 		fmt.Fprintf(&b, "  - name: %s\n    environment: %s\n    hosts: [%q]\n    authority: idp\n", s.name, s.env, s.host)
 		if s.tenanted {
 			b.WriteString("    tenant: {path: \"/tenants/{tenant}\"}\n")
@@ -47,6 +47,7 @@ func (w *world) catalogue() string {
 	for _, s := range w.services {
 		names = append(names, s.name)
 	}
+	names = append(names, w.portal.name)
 	complete, sample := w.cfg.Missing == 0, fmt.Sprintf("%.2f", 1-w.cfg.Missing)
 	fmt.Fprintf(&b, "sources:\n  - {name: mesh, services: %s, complete: %v, sample: %s, from: %s}\n", list(names), complete, sample, w.start.Format(time.DateOnly))
 	fmt.Fprintf(&b, "  - {name: cluster audit, services: [cluster], complete: %v, sample: %s, from: %s}\n", complete, sample, w.start.Format(time.DateOnly))
@@ -95,6 +96,8 @@ func (w *world) match(c *credential) string {
 	switch c.auth {
 	case "key":
 		return fmt.Sprintf("{kind: api_key, id: %s}", c.client)
+	case "basic":
+		return fmt.Sprintf("{kind: basic, id: %s}", c.client)
 	case "user":
 		return fmt.Sprintf("{kind: cloud_key, id: %s}", c.key)
 	case "role":

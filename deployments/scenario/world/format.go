@@ -26,6 +26,8 @@ func (w *world) log(d *deed, took time.Duration) {
 		w.trail(d, ids)
 	case w.cluster:
 		w.audit(d, ids, took)
+	case w.portal:
+		w.page(d)
 	default:
 		w.access(d, ids, took)
 	}
@@ -118,6 +120,13 @@ func (w *world) presented(c *credential, at time.Time) []string {
 		}
 	}
 	return list
+}
+
+// page writes a call to the portal's web server log, which names the virtual
+// host.
+func (w *world) page(d *deed) {
+	w.put("portal/access.log", fmt.Appendf(nil, `%s:80 %s - %s [%s] "%s %s HTTP/1.1" %d %d "-" "%s"`, d.service.host, d.from.address, d.by.client,
+		d.at.Format("02/Jan/2006:15:04:05 -0700"), d.op.method, strings.ReplaceAll(d.op.path, "{id}", d.id), d.status, 400+hash(d.id)%5000, d.from.agent))
 }
 
 // trail writes a call to the cloud's audit trail.

@@ -48,7 +48,7 @@ func (w *world) every(id string, from, to time.Time, step time.Duration, make fu
 
 // lookAlikes plans what is harmless and looks otherwise.
 func (w *world) lookAlikes() {
-	for _, name := range []string{"legacy-sync", "old-key", "shared-key", "exporter", "stubborn-job", "month-end", "aggregator", "implied-admin", "propagated",
+	for _, name := range []string{"legacy-sync", "portal-user", "old-key", "shared-key", "exporter", "stubborn-job", "month-end", "aggregator", "implied-admin", "propagated",
 		"requested", "rotated-new", "rotated-old", "helpdesk", "warm-cache", "launcher", "stable-chain", "expiring-key", "cli-runner", "dual-stack", "migrating",
 		"release-0", "release-1", "release-2", "release-3"} {
 		w.busy[name] = true

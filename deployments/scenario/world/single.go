@@ -342,6 +342,7 @@ func (w *world) faults() {
 		}
 	}
 	fault("D16", "old-key", "", "a static key of more than a year", false)
+	fault("D16", "portal-user", "", "a password in every request", false)
 	fault("D07", "shared-key", "", "two applications that have nothing in common", false)
 	for _, c := range w.credentials {
 		for _, s := range c.scopes {

@@ -10,6 +10,10 @@ import (
 func (w *world) staff() {
 	w.cloud = w.cloudService()
 	w.cluster = clusterService()
+	w.portal = &service{name: "portal", env: "production", host: "portal." + w.domain, operations: []*operation{
+		{method: "GET", path: "/forms", name: "GET /forms", class: "read", sensitivity: 1, scope: "portal:read"},
+		{method: "GET", path: "/forms/{id}", name: "GET /forms/{id}", class: "read", sensitivity: 1, scope: "portal:read"},
+	}}
 	w.special()
 	left := max(w.cfg.Credentials-len(w.credentials), 12)
 	share := func(percent int) int { return max(1, left*percent/100) }
@@ -195,7 +199,7 @@ func clusterService() *service {
 // excess gives some credentials scopes that nobody needs.
 func (w *world) excess() {
 	for i, c := range w.credentials {
-		if c.auth == "role" || c.auth == "account" || c.auth == "user" || i%3 != 0 || len(c.habits) == 0 {
+		if c.auth == "role" || c.auth == "account" || c.auth == "user" || c.auth == "basic" || i%3 != 0 || len(c.habits) == 0 {
 			continue
 		}
 		s := c.habits[0].service
@@ -226,6 +230,13 @@ func (w *world) special() {
 	launcher.issued = w.start.AddDate(0, 0, -30)
 	launcher.hold("sts:AssumeRole")
 	w.role("stable-chain")
+	// A user of the old portal, which knows people by their passwords.
+	user := w.outside("portal-user", "service", "fetches forms from the old portal")
+	user.auth, user.networks = "basic", nil
+	user.hold("portal:read")
+	for _, o := range w.portal.operations {
+		user.habits = append(user.habits, habit{w.portal, o, 1, -1})
+	}
 	expiring := w.apiKey("expiring-key")
 	expiring.expires = w.start.Add(time.Duration(float64(w.cfg.Days)*.8*24) * time.Hour).Truncate(24 * time.Hour)
 	w.named("aggregator").tenants = nil

@@ -68,6 +68,7 @@ type world struct {
 	credentials []*credential
 	cloud       *service
 	cluster     *service
+	portal      *service
 	truth       *Truth
 
 	queue queue

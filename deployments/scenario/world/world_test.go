@@ -38,7 +38,7 @@ func TestSameBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if files < 8 {
+		if files < 10 {
 			t.Errorf("wrote %d files, want at least 8", files)
 		}
 	}
