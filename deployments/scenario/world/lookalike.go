@@ -49,7 +49,7 @@ func (w *world) every(id string, from, to time.Time, step time.Duration, make fu
 // lookAlikes plans what is harmless and looks otherwise.
 func (w *world) lookAlikes() {
 	for _, name := range []string{"legacy-sync", "portal-user", "old-key", "shared-key", "exporter", "stubborn-job", "month-end", "aggregator", "implied-admin", "propagated",
-		"requested", "rotated-new", "rotated-old", "helpdesk", "warm-cache", "launcher", "stable-chain", "expiring-key", "cli-runner", "dual-stack", "migrating",
+		"requested", "rotated-new", "rotated-old", "helpdesk", "warm-cache", "launcher", "stable-chain", "new-federation", "expiring-key", "cli-runner", "dual-stack", "migrating",
 		"release-0", "release-1", "release-2", "release-3"} {
 		w.busy[name] = true
 	}
@@ -98,8 +98,20 @@ func (w *world) grantLookAlikes() {
 
 	w.soonGranted()
 	for _, c := range w.credentials {
-		if c.auth == "key" && c.name == "device-00" {
+		switch c.name {
+		case "device-00":
 			w.alike("D16", "a key younger than three months", false, w.start, w.end, c)
+		case "front-02":
+			w.alike("D16", "tokens of two hours", false, w.start, w.end, c)
+			w.alike("D17", "a workload that the catalogue names otherwise than the mesh", false, w.start, w.end, c)
+			w.alike("D18", "nothing is said about what is approved", false, w.start, w.after(.55, 0, 0), c)
+		case "app-role-01":
+			w.alike("D16", "temporary keys of a role", false, w.start, w.end, c)
+		case "desk-00":
+			w.alike("D12", "people who help every customer", false, w.start, w.after(.55, 0, 0), c)
+			w.alike("D18", "people whose approval names nothing but networks", false, w.start, w.after(.55, 0, 0), c)
+		case "front-00":
+			w.alike("D12", "pages for all customers", false, w.start, w.after(.55, 0, 0), c)
 		}
 		if c.kind == "agent" && c.name == "agent-00" {
 			w.alike("D18", "what the approved patterns cover", false, w.start, w.after(.55, 0, 0), c)
@@ -340,8 +352,16 @@ func (w *world) cloudLookAlikes() {
 	w.alike("D13", "a chain of roles that is older than the window", false, w.start, w.end, chain)
 	chain.hold("sts:AssumeRole")
 	assume := w.cloud.operations[3]
+	federated := w.named("new-federation")
+	moment := w.after(.6, 9, 0)
+	id := w.alike("D13", "a federation that was approved", true, moment, moment.Add(2*time.Hour), launcher)
+	w.changes = append(w.changes, newChange(len(w.changes), federated.name, moment, moment.Add(2*time.Hour), "a federation that was approved"))
+	for i := range 4 {
+		w.say(id, moment.Add(time.Duration(i)*20*time.Minute), deed{by: launcher, service: w.cloud, op: assume, mints: w.sessionKey(federated, moment), mintsFor: federated.role})
+		w.say(id, moment.Add(time.Duration(i)*20*time.Minute+time.Minute), deed{by: federated, service: w.cloud, op: w.cloud.operations[i%3]})
+	}
 	for _, c := range w.credentials {
-		if c.auth != "role" {
+		if c.auth != "role" || c == federated {
 			continue
 		}
 		by := launcher

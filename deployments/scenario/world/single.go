@@ -200,8 +200,8 @@ func (a *attacker) through(s *service, o *operation, e edge) {
 	for range 4 {
 		w.at(a.next(), func(at time.Time) {
 			trace := w.hexID(16)
-			w.deed(&deed{at: at.Add(4 * time.Millisecond), by: s.identity, service: e.to, op: e.op, tenant: other, trace: trace, status: 200, campaign: a.Campaign, alone: true})
-			d := deed{at: at, by: a.by, from: a.from, service: s, op: o, tenant: mine, trace: trace, status: 200, campaign: a.Campaign, alone: true}
+			w.deed(&deed{at: at.Add(4 * time.Millisecond), by: s.identity, service: e.to, op: e.op, tenant: other, trace: trace, took: 9 * time.Millisecond, status: 200, campaign: a.Campaign, alone: true})
+			d := deed{at: at, by: a.by, from: a.from, service: s, op: o, tenant: mine, trace: trace, took: 40 * time.Millisecond, status: 200, campaign: a.Campaign, alone: true}
 			w.deed(&d)
 			w.shown(&d, "D12")
 		})

@@ -230,6 +230,7 @@ func (w *world) special() {
 	launcher.issued = w.start.AddDate(0, 0, -30)
 	launcher.hold("sts:AssumeRole")
 	w.role("stable-chain")
+	w.role("new-federation").habits = nil
 	// A user of the old portal, which knows people by their passwords.
 	user := w.outside("portal-user", "service", "fetches forms from the old portal")
 	user.auth, user.networks = "basic", nil
