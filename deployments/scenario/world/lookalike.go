@@ -137,7 +137,7 @@ func (w *world) soonGranted() {
 	moment = w.after(.57, 9, 30)
 	id = w.alike("D02", "a release that asks for two things it may not do", false, moment, moment.Add(time.Hour), c)
 	for i := range 6 {
-		w.say(id, moment.Add(time.Duration(i)*time.Minute), deed{by: c, service: s, op: s.operations[8+i%2]})
+		w.say(id, moment.Add(time.Duration(i)*time.Minute), deed{by: c, service: s, op: s.operations[8+i%2], status: 403})
 	}
 	id = w.alike("D03", "an object that did not exist yet", false, moment, moment.Add(5*time.Hour), c)
 	h := c.habits[0]
