@@ -16,7 +16,7 @@ export SCOPEDRIFT_LIBCHDB ?= $(CURDIR)/bin/libchdb.so
 PACKAGES ?= ./...
 GO_FILES = find . -name '*.go' -not -path './.cache/*' -not -path './bin/*'
 
-.PHONY: help demo build engine kafka test eval chaos compare-tshark lint format-check generate generate-check bench clean
+.PHONY: help demo build engine kafka test eval chaos latency compare-tshark lint format-check generate generate-check bench clean
 
 help: ## show this help
 	@echo 'scopedrift: what every machine credential really does, against what it was granted'

@@ -38,6 +38,11 @@ type Config struct {
 	Conn driver.Conn
 	// Local says that Conn is of HTTP, to a server on this machine.
 	Local bool
+	// Shards are servers of a cluster's shards, in the order of the cluster: calls
+	// go to the local table of the shard that their credential belongs to, and all
+	// else to Conn, which may be any of the cluster's servers. Without them calls
+	// go to Conn as well.
+	Shards []driver.Conn
 	// Current is asked for the catalogue before each batch; nil is none.
 	Current func() *catalog.Catalog
 	// DeadLetters takes what cannot be read; nil only counts it.
@@ -193,10 +198,8 @@ func (b *bench) use(c *catalog.Catalog) {
 	}
 }
 
-// set returns an empty set.
-func (b *bench) set() *block.Set {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+// take returns an empty set. The caller has the bench.
+func (b *bench) take() *block.Set {
 	if n := len(b.idle); n > 0 {
 		set := b.idle[n-1]
 		b.idle = b.idle[:n-1]
@@ -205,16 +208,19 @@ func (b *bench) set() *block.Set {
 	return block.NewSet(b.keys)
 }
 
-// free takes a set back. Two stay for whoever comes next.
+// free takes a set back. Some stay for whoever comes next.
 func (b *bench) free(set *block.Set) {
 	set.Reset()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.decoder.Reset()
-	if len(b.idle) < 2 {
+	if len(b.idle) < idleSets {
 		b.idle = append(b.idle, set)
 	}
 }
+
+// idleSets is how many sets a bench keeps.
+const idleSets = 2
 
 // Stats returns the counts until now.
 func (in *Ingester) Stats() Stats {

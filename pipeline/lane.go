@@ -46,13 +46,18 @@ type lane struct {
 	// it is true only once it is stored.
 	batch *batch
 	calls []schema.Call
+	// places and moved are the shards of calls, and calls of one shard together.
+	places []int
+	moved  []schema.Call
 }
 
 // batch is a range of the partition in the making.
 type batch struct {
 	plan     plan
 	replayed bool
-	set      *block.Set
+	// sets are the rows, by shard; nil where a shard has none yet. Without shards
+	// there is one.
+	sets     []*block.Set
 	accounts []account
 	letters  []kafka.DeadLetter
 	dead     map[string]uint64
@@ -126,7 +131,7 @@ func (l *lane) run(ctx context.Context) error {
 
 // fill reads the next batch, or the planned one, which is not bounded again.
 func (l *lane) fill(ctx context.Context, from int64, planned *plan) error {
-	l.batch = &batch{set: l.bench.set(), dead: map[string]uint64{}, producers: map[uint64]uint64{}}
+	l.batch = &batch{sets: l.sets(planned), dead: map[string]uint64{}, producers: map[uint64]uint64{}}
 	limit := int64(math.MaxInt64)
 	if planned != nil {
 		limit, l.batch.replayed = planned.next, true
@@ -161,7 +166,7 @@ func (l *lane) fill(ctx context.Context, from int64, planned *plan) error {
 	if planned != nil {
 		l.batch.plan = *planned
 	} else {
-		l.batch.plan = newPlan(from, next)
+		l.batch.plan = newPlan(from, next, len(l.in.cfg.Shards))
 	}
 	return nil
 }
@@ -171,8 +176,9 @@ func (l *lane) fill(ctx context.Context, from int64, planned *plan) error {
 func (l *lane) full(filling bool) bool {
 	b := l.batch
 	share := l.in.cfg.Memory / max(int(l.in.lanes.Load()), 1)
-	rows := b.set.Rows + len(l.calls)
-	if rows >= l.in.cfg.BlockRows || rows*rowBytes+b.set.Bytes >= share || len(b.letters) >= mostLetters || len(b.accounts) >= maxAccounts {
+	rows, bytes := b.size()
+	rows += len(l.calls)
+	if rows >= l.in.cfg.BlockRows || rows*rowBytes+bytes >= share || len(b.letters) >= mostLetters || len(b.accounts) >= maxAccounts {
 		return true
 	}
 	return !filling && l.in.cfg.Now().Sub(b.born) >= l.in.cfg.MaxAge
@@ -261,7 +267,7 @@ func storable(t time.Time) bool { return !t.Before(firstStorable) && t.Before(en
 
 // add makes columns of the calls; the bench is the lane's at that time.
 func (l *lane) add() {
-	l.batch.set.Add(l.calls)
+	l.spread(l.calls)
 	l.calls = l.calls[:0]
 }
 
@@ -352,7 +358,11 @@ func (e *goneError) Hint() string {
 // drop forgets the batch, and what was remembered of it.
 func (l *lane) drop() {
 	if l.batch != nil {
-		l.bench.free(l.batch.set)
+		for _, set := range l.batch.sets {
+			if set != nil {
+				l.bench.free(set)
+			}
+		}
 		l.batch = nil
 	}
 }

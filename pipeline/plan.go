@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // plan is a range of one partition that is inserted as one block: what stands in
@@ -15,21 +16,33 @@ type plan struct {
 	// nonce tells the range from others of the same numbers: a topic that was
 	// made anew counts from 0 again, and an operator may set offsets back.
 	nonce string
+	// shards is how many shards its calls are cut into; 0 is not at all. Who
+	// repeats the plan cuts as it says, whatever the cluster is by then.
+	shards int
 }
 
 // errPlan is metadata that holds no plan.
 var errPlan = errors.New("the metadata of the committed offset holds no plan")
 
-const planForm = "scopedrift/1 %d %d %s"
+// The forms of a plan: whole, and cut into shards.
+const (
+	planForm  = "scopedrift/1 %d %d %s"
+	shardForm = "scopedrift/2 %d %d %s %d"
+)
 
-func newPlan(first, next int64) plan {
+func newPlan(first, next int64, shards int) plan {
 	var nonce [8]byte
 	_, _ = rand.Read(nonce[:]) // crypto/rand never fails
-	return plan{first, next, hex.EncodeToString(nonce[:])}
+	return plan{first, next, hex.EncodeToString(nonce[:]), shards}
 }
 
 // String is the metadata.
-func (p plan) String() string { return fmt.Sprintf(planForm, p.first, p.next, p.nonce) }
+func (p plan) String() string {
+	if p.shards > 0 {
+		return fmt.Sprintf(shardForm, p.first, p.next, p.nonce, p.shards)
+	}
+	return fmt.Sprintf(planForm, p.first, p.next, p.nonce)
+}
 
 // token is the deduplication token of the range: all that a repetition has to
 // have in common with the first attempt.
@@ -43,7 +56,12 @@ func parsePlan(metadata string, committed int64) (p plan, ok bool, err error) {
 	if metadata == "" {
 		return plan{}, false, nil
 	}
-	if n, err := fmt.Sscanf(metadata, planForm, &p.first, &p.next, &p.nonce); err != nil || n != 3 || p.String() != metadata || len(p.nonce) > 64 {
+	if strings.HasPrefix(metadata, "scopedrift/2 ") {
+		_, err = fmt.Sscanf(metadata, shardForm, &p.first, &p.next, &p.nonce, &p.shards)
+	} else {
+		_, err = fmt.Sscanf(metadata, planForm, &p.first, &p.next, &p.nonce)
+	}
+	if err != nil || p.String() != metadata || len(p.nonce) > 64 || p.shards > mostShards {
 		return plan{}, false, errPlan
 	}
 	if p.first != committed || p.next <= p.first {

@@ -30,15 +30,16 @@ func (l *lane) store() error {
 	if err := l.Commit(l.finish, b.plan.next, ""); err != nil {
 		return err
 	}
+	stored, _ := b.size()
 	if in.cfg.Stored != nil {
-		in.cfg.Stored(in.cfg.Now().Sub(began), b.set.Rows)
+		in.cfg.Stored(in.cfg.Now().Sub(began), stored)
 	}
 	if b.lastTime.After(l.latest) {
 		l.latest = b.lastTime
 	}
 	in.count(func(s *Stats) {
 		s.Batches++
-		s.Calls += uint64(b.set.Rows)
+		s.Calls += uint64(stored)
 		s.Accounts += uint64(len(b.accounts))
 		s.Unmapped += b.unmapped
 		s.Repeated += b.repeated
@@ -111,10 +112,8 @@ func (l *lane) attempt(ctx context.Context) error {
 			return fmt.Errorf("put %d messages aside: %w", len(b.letters), err)
 		}
 	}
-	if b.set.Rows > 0 {
-		if err := b.set.Insert(ctx, in.cfg.Conn, in.cfg.Local, b.plan.token(l.topic, l.partition)); err != nil {
-			return err
-		}
+	if err := l.insert(ctx); err != nil {
+		return err
 	}
 	if err := l.ledger(ctx); err != nil {
 		return err
@@ -132,12 +131,13 @@ func (l *lane) note(ctx context.Context, state string) error {
 	}
 	defer rows.Close()
 	from, to := l.gone()
+	calls, _ := b.size()
 	written := b.planned // the same for each attempt: how long it takes is told by it
 	if state != "planned" {
 		written = l.in.cfg.Now()
 	}
 	err = rows.Append(l.topic, uint32(l.partition), b.plan.first, b.plan.next, b.plan.nonce,
-		uint64(b.set.Rows), uint64(len(b.accounts)), b.repeated+b.copied, b.lost, b.missing, b.dead, b.producers,
+		uint64(calls), uint64(len(b.accounts)), b.repeated+b.copied, b.lost, b.missing, b.dead, b.producers,
 		block.Storable(b.firstTime), block.Storable(b.lastTime), block.Storable(from), block.Storable(to), state, written.UTC())
 	if err == nil {
 		err = rows.Send()

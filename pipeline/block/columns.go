@@ -20,7 +20,6 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/scopedrift/scopedrift/schema"
-	"github.com/scopedrift/scopedrift/schema/table"
 )
 
 // callColumn says how one column of the calls table is filled.
@@ -202,7 +201,7 @@ var callColumns = []callColumn{
 	low("source_name", func(c *schema.Call) string { return c.Source.Name }),
 	small("reporter", func(c *schema.Call) uint8 { return uint8(c.Reporter) }),
 	fixed("credential", "FixedString(16)", func(s *Set, to []byte, c *schema.Call) []byte {
-		hash := s.keys.principal(&c.Credential)
+		hash := s.keys.Principal(&c.Credential)
 		return append(to, hash[:]...)
 	}),
 	small("credential_kind", func(c *schema.Call) uint8 { return uint8(c.Credential.Kind) }),
@@ -250,8 +249,9 @@ var callColumns = []callColumn{
 	small("quality", func(c *schema.Call) uint8 { return uint8(c.Quality) }),
 }
 
-var insertCalls = func() string {
-	q := "INSERT INTO " + table.Calls + " ("
+// insertColumns is what follows the table's name in an insert.
+var insertColumns = func() string {
+	q := " ("
 	for i, c := range callColumns {
 		if i > 0 {
 			q += ", "

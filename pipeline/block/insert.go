@@ -7,6 +7,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/scopedrift/scopedrift/schema/table"
 )
 
 // Insert sends the set as one insert with a deduplication token: the same set may
@@ -17,6 +19,12 @@ import (
 // The views fold a block to one row a key themselves, so optimize_on_insert
 // would look for equal keys among different ones, at the price of all the rest.
 func (s *Set) Insert(ctx context.Context, conn driver.Conn, local bool, token string) error {
+	return s.InsertInto(ctx, conn, table.Calls, local, token)
+}
+
+// InsertInto is Insert into a table with the columns of calls: the part of them
+// that a shard of a cluster holds.
+func (s *Set) InsertInto(ctx context.Context, conn driver.Conn, name string, local bool, token string) error {
 	ctx = clickhouse.Context(ctx,
 		clickhouse.WithColumnNamesAndTypes(callColumnTypes),
 		clickhouse.WithSettings(clickhouse.Settings{
@@ -34,7 +42,7 @@ func (s *Set) Insert(ctx context.Context, conn driver.Conn, local bool, token st
 			"min_insert_block_size_bytes_for_materialized_views": 0,
 			"parallel_view_processing":                           0,
 		}))
-	if err := s.send(ctx, conn, local); err != nil {
+	if err := s.send(ctx, conn, "INSERT INTO "+name+insertColumns, local); err != nil {
 		return fmt.Errorf("insert %d calls: %w", s.Rows, err)
 	}
 	return nil
@@ -42,11 +50,11 @@ func (s *Set) Insert(ctx context.Context, conn driver.Conn, local bool, token st
 
 // send hands the columns to a local server as they stand, and to another through
 // the driver, which compresses them and knows the server's protocol.
-func (s *Set) send(ctx context.Context, conn driver.Conn, local bool) error {
+func (s *Set) send(ctx context.Context, conn driver.Conn, insert string, local bool) error {
 	if local {
-		return conn.InsertFormat(ctx, "Native", insertCalls, s.native())
+		return conn.InsertFormat(ctx, "Native", insert, s.native())
 	}
-	batch, err := conn.PrepareBatch(ctx, insertCalls)
+	batch, err := conn.PrepareBatch(ctx, insert)
 	if err != nil {
 		return err
 	}

@@ -47,8 +47,8 @@ func sameList(a, b []string) bool {
 	return len(a) == len(b) && (a == nil) == (b == nil) && (len(a) == 0 || unsafe.SliceData(a) == unsafe.SliceData(b))
 }
 
-// principal returns the hash of a call's principal.
-func (k *Keys) principal(c *schema.Credential) schema.PrincipalHash {
+// Principal returns the hash of a call's principal.
+func (k *Keys) Principal(c *schema.Credential) schema.PrincipalHash {
 	address := uintptr(unsafe.Pointer(unsafe.StringData(c.ID))) ^ uintptr(unsafe.Pointer(unsafe.StringData(c.Subject)))<<1
 	r := &k.recentPrincipals[slot(address, recentKeys)]
 	// The zero entry is of a kind that has no id.

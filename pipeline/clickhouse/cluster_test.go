@@ -3,7 +3,6 @@ package clickhouse_test
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -57,34 +56,12 @@ func TestClusterStatementsParse(t *testing.T) {
 	}
 }
 
-var (
-	onCluster   = regexp.MustCompile(` ON CLUSTER '[^']*'`)
-	replicated  = regexp.MustCompile(`ENGINE = Replicated(\w+)\('[^']*', '[^']*'(?:, )?`)
-	distributed = regexp.MustCompile(`ENGINE = Distributed\('[^']*', '([^']*)', (\w+)[^\n]*\)$`)
-)
-
-// alone makes of a cluster's statement what one server without a keeper can run:
-// the same tables, views and names, with a Merge table for the whole.
-func alone(statement string) string {
-	statement = onCluster.ReplaceAllString(statement, "")
-	statement = replicated.ReplaceAllString(statement, "ENGINE = $1(")
-	statement = distributed.ReplaceAllString(statement, "ENGINE = Merge('$1', '^$2$$')")
-	statement = strings.ReplaceAll(statement, "replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800", "non_replicated_deduplication_window = 20000")
-	return statement
-}
-
 // TestClusterHoldsTogether runs the cluster's tables and views on one server:
 // what is inserted into the local part of calls reaches every rollup, and is read
 // under the names that a single server has.
 func TestClusterHoldsTogether(t *testing.T) {
 	conn := enginetest.Open(t)
-	for _, step := range rendered(t) {
-		for _, statement := range step.Statements {
-			if err := conn.Exec(t.Context(), alone(statement)); err != nil {
-				t.Fatalf("%s: %v\n%s", step.Name, err, alone(statement))
-			}
-		}
-	}
+	enginetest.AsShard(t, conn)
 	insert := "INSERT INTO calls_local (time, id, credential, service, operation, decision) SELECT toDateTime64('2026-03-01 10:00:00', 6, 'UTC') + number * 60," +
 		" toFixedString(leftPad(toString(number), 16, '0'), 16), toFixedString(leftPad(toString(number % 7), 16, 'c'), 16), 'orders', 'GET /x', 1 FROM numbers(5000)"
 	if err := conn.Exec(t.Context(), insert); err != nil {

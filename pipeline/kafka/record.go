@@ -104,9 +104,9 @@ func (f *framer) frame(c *chunk, now time.Time) []byte {
 	return b
 }
 
-// partitionOf chooses a key's partition as the Java client does, so that Flink and
+// PartitionOf chooses a key's partition as the Java client does, so that Flink and
 // others can join by the same key.
-func partitionOf(key []byte, partitions int) int {
+func PartitionOf(key []byte, partitions int) int {
 	return int(murmur2(key)&0x7fffffff) % partitions
 }
 

@@ -78,7 +78,7 @@ func FuzzPartition(f *testing.F) {
 		if key == nil {
 			key = []byte{}
 		}
-		if got, want := partitionOf(key, n), (kafka.Murmur2Balancer{}).Balance(kafka.Message{Key: key}, all...); got != want {
+		if got, want := PartitionOf(key, n), (kafka.Murmur2Balancer{}).Balance(kafka.Message{Key: key}, all...); got != want {
 			t.Errorf("key %x of %d: %d, Java's choice is %d", key, n, got, want)
 		}
 	})

@@ -259,7 +259,7 @@ func (d *delivery) add(ctx context.Context, key []byte, headers []header, encode
 		d.credit += portion
 	}
 	lanes := *s.lanes.Load()
-	partition := partitionOf(key, len(lanes))
+	partition := PartitionOf(key, len(lanes))
 	d.credit -= int64(lanes[partition].add(d, key, headers, encode))
 	if len(d.dirty) < len(lanes) {
 		d.dirty = append(d.dirty, make([]bool, len(lanes)-len(d.dirty))...)

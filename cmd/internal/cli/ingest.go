@@ -16,6 +16,7 @@ import (
 
 	"github.com/scopedrift/scopedrift/cmd/internal/operate"
 	"github.com/scopedrift/scopedrift/pipeline"
+	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/kafka"
 )
 
@@ -29,6 +30,11 @@ what was planned. Messages that cannot be read are counted and go to the
 dead-letter topic, without their bytes. What Kafka deleted before it was read
 lowers coverage.
 
+With --shard, once for each shard of a ClickHouse cluster and in the cluster's
+order, calls go straight to the tables of the shard that their credential belongs
+to, and only the rest goes through --clickhouse. Name several replicas of a shard in
+one URL, with commas.
+
 The catalogue is read again when its files change, and with SIGHUP. SIGTERM
 stores and confirms what is planned, within 15 s, and ends with 0. Log lines in
 JSON go to standard error; counters are served: see --metrics-listen.`
@@ -41,6 +47,7 @@ const ingestGroup = "scopedrift-ingest"
 const ingestMemory = 224 << 20
 
 func (a *app) ingestCommand() *cobra.Command {
+	var shards addresses
 	group, age, rows, session := ingestGroup, 2*time.Second, 1<<16, 45*time.Second
 	c := &cobra.Command{
 		Use: "ingest", Short: "store the calls that collectors write to Kafka", Long: ingestLong, Args: cobra.NoArgs,
@@ -52,6 +59,7 @@ func (a *app) ingestCommand() *cobra.Command {
 	flags.DurationVar(&age, "batch-age", age, "how long a call waits for others, so that they are stored together")
 	flags.IntVar(&rows, "batch-rows", rows, "the most calls that are stored together")
 	flags.DurationVar(&session, "group-session", session, "how long the group waits for an ingester that gives no sign of life")
+	flags.Var(&shards, "shard", "server of one of the cluster's shards; once for each, in their order")
 	a.settings.bind(flags, append([]string{"catalog", "key", "metrics-listen"}, storeFlags...)...)
 	a.settings.bind(flags, kafkaFlags...)
 	c.RunE = a.action(func(ctx context.Context, _ []string) error {
@@ -65,13 +73,16 @@ func (a *app) ingestCommand() *cobra.Command {
 		case rows < 1 || rows > 1<<20:
 			return usage(fmt.Sprintf("--batch-rows %d is not between 1 and %d", rows, 1<<20), "65536 is usual")
 		}
-		return a.ingest(ctx, kafka.GroupConfig{Group: group, Session: session}, pipeline.Config{MaxAge: age, BlockRows: rows})
+		if len(shards) > 0 && a.settings.clickhouse.value == "" {
+			return usage("--shard is of use with --clickhouse only", "pass --clickhouse URL with any server of the cluster as well")
+		}
+		return a.ingest(ctx, shards, kafka.GroupConfig{Group: group, Session: session}, pipeline.Config{MaxAge: age, BlockRows: rows})
 	})
 	return c
 }
 
 // ingest stores what Kafka holds until ctx ends.
-func (a *app) ingest(ctx context.Context, group kafka.GroupConfig, cfg pipeline.Config) (err error) {
+func (a *app) ingest(ctx context.Context, shards addresses, group kafka.GroupConfig, cfg pipeline.Config) (err error) {
 	if a.settings.data == "" && a.settings.clickhouse.value == "" {
 		return usage("ingest needs a place to store calls", "pass --clickhouse URL, or --data DIR with a new directory")
 	}
@@ -93,6 +104,16 @@ func (a *app) ingest(ctx context.Context, group kafka.GroupConfig, cfg pipeline.
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	st.server.Alive("engine", s.dead)
+	var targets []clickhouse.Target
+	for i := range shards {
+		targets = append(targets, a.server(shards[i].value))
+	}
+	if cfg.Shards, err = clickhouse.OpenShards(ctx, targets); err != nil {
+		return explained(err)
+	}
+	for _, conn := range cfg.Shards {
+		defer func() { _ = conn.Close() }()
+	}
 	release, err := a.lockWriter()
 	if err != nil {
 		return err
@@ -118,7 +139,7 @@ func (a *app) ingest(ctx context.Context, group kafka.GroupConfig, cfg pipeline.
 	cfg.Stored = observed(st.server.Durations("scopedrift_store_seconds", "How long a batch took to be stored."))
 	in := pipeline.New(cfg)
 	observeIngester(st.server, in, members, letters)
-	st.log.Info().Str("topic", names.Calls).Str("group", group.Group).Msg("reading")
+	st.log.Info().Str("topic", names.Calls).Str("group", group.Group).Int("shards", len(shards)).Msg("reading")
 	if err := a.ingestUntil(ctx, live, in, members, letters); err != nil {
 		return s.why(live, err)
 	}

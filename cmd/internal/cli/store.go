@@ -129,9 +129,12 @@ func (a *app) connect(start, live context.Context, lasting bool) (context.Contex
 }
 
 // target is the server that the settings name, if any.
-func (a *app) target() clickhouse.Target {
+func (a *app) target() clickhouse.Target { return a.server(a.settings.clickhouse.value) }
+
+// server is the server at an address, with the password that the settings name.
+func (a *app) server(address string) clickhouse.Target {
 	return clickhouse.Target{
-		URL:          a.settings.clickhouse.value,
+		URL:          address,
 		Password:     a.env.Getenv(passwordVariable),
 		PasswordFile: a.env.Path(a.settings.password),
 	}

@@ -213,6 +213,26 @@ func (v *address) Set(s string) error {
 	return nil
 }
 
+// addresses is an address that may be given several times.
+type addresses []address
+
+func (v *addresses) String() string {
+	shown := make([]string, len(*v))
+	for i := range *v {
+		shown[i] = (*v)[i].String()
+	}
+	return strings.Join(shown, " ")
+}
+func (v *addresses) Type() string { return "url" }
+func (v *addresses) Set(s string) error {
+	var one address
+	if err := one.Set(s); err != nil {
+		return err
+	}
+	*v = append(*v, one)
+	return nil
+}
+
 // list is a setting that may be given several times.
 type list struct {
 	values  []string
