@@ -224,22 +224,28 @@ func span(w schema.Window, first, last time.Time) (closed schema.Window, now tim
 	return closed, now, ok
 }
 
-// inventory sums up the unowned credentials where there is no catalogue that
-// could own any. Without all of them there is nothing to sum up.
+// inventory sums up the unowned and the weak credentials where there is no
+// catalogue that could own any. Without all of them there is nothing to sum up.
 func (r *run) inventory(all bool) {
 	if len(r.env.Catalog.Credentials) > 0 {
 		return
 	}
-	var unowned, rest []rule.Draft
+	var unowned, weak, rest []rule.Draft
 	for _, d := range r.drafts {
-		if d.Finding.Code == rule.UnownedCredential {
+		switch d.Finding.Code {
+		case rule.UnownedCredential:
 			unowned = append(unowned, d)
-		} else {
+		case rule.WeakCredential:
+			weak = append(weak, d)
+		default:
 			rest = append(rest, d)
 		}
 	}
 	r.drafts = rest
 	if one, ok := rule.Inventory(unowned); ok && all {
+		r.drafts = append(r.drafts, one)
+	}
+	if one, ok := rule.Weaknesses(weak); ok && all {
 		r.drafts = append(r.drafts, one)
 	}
 }

@@ -65,6 +65,7 @@ type Facts interface {
 	// time and id, each id once.
 	Calls(ctx context.Context, w schema.Window, wants [][]rule.Selector) ([][]schema.Call, error)
 	Links
+	Weaknesses
 	Spots
 }
 

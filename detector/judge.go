@@ -134,6 +134,9 @@ func (r *run) judge(ctx context.Context, c *chunk) error {
 	if err := r.paces(ctx, c); err != nil {
 		return err
 	}
+	if err := r.weak(ctx, c); err != nil {
+		return err
+	}
 	if err := r.history(ctx, c); err != nil {
 		return err
 	}

@@ -81,6 +81,8 @@ type Line struct {
 	Agent    string   `json:"agent"`
 	Mints    string   `json:"mints"`
 	Actors   []string `json:"actors"`
+	// Query are the names of the parameters of the address.
+	Query []string `json:"query"`
 }
 
 // Read reads a case.
@@ -200,7 +202,7 @@ func (l *Line) call(t testing.TB) schema.Call {
 		Credential: schema.Credential{ID: id, Issuer: l.Issuer, Subject: l.Subject, Client: l.Client, Session: l.Session,
 			Groups: l.Groups, Verified: true},
 		Scopes: l.Scopes, Host: l.Host, Tenant: l.Tenant, Resource: l.Resource, Workload: l.Workload,
-		UserAgent: l.Agent, ActorChain: l.Actors,
+		UserAgent: l.Agent, ActorChain: l.Actors, QueryKeys: l.Query,
 	}
 	if l.Took != "" {
 		took, err := time.ParseDuration(l.Took)

@@ -114,10 +114,27 @@ func Inventory(drafts []Draft) (Draft, bool) {
 	if len(drafts) == 0 {
 		return Draft{}, false
 	}
+	one, kinds := sum(UnownedCredential, drafts)
+	f := &one.Finding
+	f.Title = fmt.Sprintf("%s seen; without a catalogue nobody is known to own %s",
+		count(len(drafts), "machine credential")+isAre(len(drafts)), itThem(len(drafts)))
+	f.Reasons = append(f.Reasons, "no catalogue of credentials was given, so owner, workload and purpose are known of none")
+	for _, kind := range sortedKeys(kinds) {
+		f.Reasons = append(f.Reasons, fmt.Sprintf("%s of kind %s", count(kinds[kind], "credential"), kind))
+	}
+	f.Reasons = append(f.Reasons, "severity low: an inventory, not an accusation",
+		"confidence 0.95: each of them was accepted at least once")
+	f.Next = commands(f, "scopedrift credentials", "scopedrift check catalog PATH")
+	return one, true
+}
+
+// sum makes one finding of those of many credentials, which it sorts, and counts
+// these by kind.
+func sum(code string, drafts []Draft) (Draft, map[string]int) {
 	slices.SortFunc(drafts, func(a, b Draft) int { return strings.Compare(a.Finding.Credential.ID, b.Finding.Credential.ID) })
-	d := detection(UnownedCredential)
+	d := detection(code)
 	f := schema.Finding{
-		ID: schema.NewFindingID(UnownedCredential, AllCredentials), Detection: d.Name, Code: d.Code,
+		ID: schema.NewFindingID(code, AllCredentials), Detection: d.Name, Code: d.Code,
 		Severity: schema.SeverityLow, Confidence: 0.95, Status: schema.StatusOpen,
 		Credential: schema.FindingCredential{ID: AllCredentials, Observed: []string{}},
 		Evidence:   schema.Evidence{BenignIf: d.BenignIf}, Frameworks: slices.Clone(d.Frameworks),
@@ -138,19 +155,10 @@ func Inventory(drafts []Draft) (Draft, bool) {
 	}
 	f.First, f.Last = span.first, span.last
 	f.Credential.Observed = unique(f.Credential.Observed)
-	f.Title = fmt.Sprintf("%s seen; without a catalogue nobody is known to own %s",
-		count(len(drafts), "machine credential")+isAre(len(drafts)), itThem(len(drafts)))
-	f.Reasons = append(f.Reasons, "no catalogue of credentials was given, so owner, workload and purpose are known of none")
-	for _, kind := range sortedKeys(kinds) {
-		f.Reasons = append(f.Reasons, fmt.Sprintf("%s of kind %s", count(kinds[kind], "credential"), kind))
-	}
-	f.Reasons = append(f.Reasons, "severity low: an inventory, not an accusation",
-		"confidence 0.95: each of them was accepted at least once")
-	f.Next = commands(&f, "scopedrift credentials", "scopedrift check catalog PATH")
-	return Draft{Finding: f, Want: want.cut()}, true
+	return Draft{Finding: f, Want: want.cut()}, kinds
 }
 
-// AllCredentials is the credential's name in the one summary of D17.
+// AllCredentials is the credential's name in the summaries of D16 and D17.
 const AllCredentials = "*"
 
 func isAre(n int) string {

@@ -153,6 +153,15 @@ var detections = []Detection{
 		Frameworks: []string{"NHI2:2025", "API4:2023", "T1552", "T1119"},
 	},
 	{
+		Code: WeakCredential, Name: "weak-credential",
+		Short: "A credential is made or carried in a way that makes it easy to steal or hard to withdraw.",
+		Help: "Fires on accepted machine credentials that are passwords (basic authentication), stand in the URL, are static and older than 90 days, have tokens that outlive the max_token_lifetime " +
+			"of the catalogue, or are one key in production and in another environment. All that is weak about one credential is one finding. Without a catalogue it is one summary. " +
+			"What calls do not carry (encryption of the transport, algorithm and audience of tokens) is not judged.",
+		BenignIf:   "the calls never leave a closed network, or the key is kept and changed by something that the catalogue does not know",
+		Frameworks: []string{"NHI2:2025", "NHI4:2025", "NHI7:2025", "API2:2023", "API8:2023"},
+	},
+	{
 		Code: UnownedCredential, Name: "unowned-credential",
 		Short: "A machine credential is in use of which neither owner, workload nor purpose is known.",
 		Help: "Fires on machine credentials that were accepted at least once and of which the catalogue knows neither owner, workload nor purpose. " +

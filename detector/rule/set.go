@@ -55,6 +55,7 @@ type Set struct {
 	origin   originRule
 	boundary boundaryRule
 	dormant  dormantRule
+	weak     weakRule
 	unowned  unownedRule
 	purpose  purposeRule
 }
@@ -73,6 +74,7 @@ func New(env *Env, subject *Subject) *Set {
 		origin:   originRule{base: base},
 		boundary: boundaryRule{base: base},
 		dormant:  dormantRule{base: base},
+		weak:     weakRule{base: base},
 		unowned:  unownedRule{base: base},
 		purpose:  purposeRule{base: base},
 	}
@@ -106,6 +108,7 @@ func (s *Set) Use(u *Use) {
 	s.boundary.use(u)
 	s.dormant.use(u)
 	s.paces.use(u)
+	s.weak.use(u)
 	s.unowned.use(u)
 	s.purpose.use(u)
 }
@@ -116,6 +119,7 @@ func (s *Set) Earlier(r *Row) {
 	s.drift.before(r)
 	s.boundary.before(r)
 	s.dormant.active(r)
+	s.weak.take(r)
 }
 
 // WantsPopulation reports whether the subject did something that only what others
@@ -203,7 +207,7 @@ type Withheld struct {
 func (s *Set) Finish() Result {
 	var r Result
 	for _, rule := range []interface{ finish(*Result) }{
-		&s.beyond, &s.probing, &s.reversal, &s.unused, &s.origin, &s.boundary, &s.dormant, &s.unowned, &s.purpose,
+		&s.beyond, &s.probing, &s.reversal, &s.unused, &s.origin, &s.boundary, &s.dormant, &s.weak, &s.unowned, &s.purpose,
 		&s.paces,
 		// Habits come last: what was found until here does not teach them.
 		&s.drift,
