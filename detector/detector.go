@@ -105,6 +105,9 @@ func (d *Detector) Run(ctx context.Context, h Handler) (Summary, error) {
 	if err := r.ancestry(ctx); err != nil {
 		return r.summary, fmt.Errorf("follow how credentials were issued: %w", err)
 	}
+	if err := r.deputy(ctx); err != nil {
+		return r.summary, fmt.Errorf("follow what services do for others: %w", err)
+	}
 	r.inventory(d.cfg.Only == nil)
 	r.drafts = slices.DeleteFunc(r.drafts, func(one rule.Draft) bool { return !d.cfg.Shard.Owns(one.Finding.Credential.ID) })
 	if d.cfg.Only == nil && d.cfg.Shard.Whole() {

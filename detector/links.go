@@ -23,6 +23,9 @@ type Links interface {
 	// whose own key or token had been issued by a call, or of one that made a
 	// further issue. By time.
 	Chains(ctx context.Context, before time.Time, each func(*rule.ChainLink) error) error
+	// Crossings folds the traces whose honoured calls touched several tenants;
+	// only those that concern one of the principals, where any are named.
+	Crossings(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, each func(*rule.Crossing) error) error
 }
 
 // StepQuery chooses calls: those within the window that agree with every list
@@ -33,7 +36,11 @@ type StepQuery struct {
 	// Workloads are as the network names them.
 	Workloads []string
 	Services  []string
-	Traces    []rule.TraceKey
+	// Operations are by name, of whichever service.
+	Operations []string
+	Traces     []rule.TraceKey
+	// Traced keeps calls that carry a trace id.
+	Traced bool
 	// Instances are ids of single issued keys or tokens.
 	Instances []string
 	// Minting keeps calls whose answer issued a credential; Minted those that
@@ -46,6 +53,6 @@ type StepQuery struct {
 
 // Empty reports whether the query chooses nothing.
 func (q *StepQuery) Empty() bool {
-	return len(q.Hashes) == 0 && len(q.Workloads) == 0 && len(q.Services) == 0 && len(q.Traces) == 0 && len(q.Instances) == 0 &&
-		!q.Minting && len(q.Minted) == 0
+	return len(q.Hashes) == 0 && len(q.Workloads) == 0 && len(q.Services) == 0 && len(q.Operations) == 0 && len(q.Traces) == 0 && len(q.Instances) == 0 &&
+		!q.Minting && !q.Traced && len(q.Minted) == 0
 }

@@ -22,7 +22,7 @@ func linked(r *rand.Rand, n int) []schema.Call {
 	pick := func(list ...string) string { return list[r.IntN(len(list))] }
 	for i := range calls {
 		c := &calls[i]
-		c.TraceID, c.RequestID = pick("", "a", "b'\x00", "c"), pick("", "a", "r\\2")
+		c.TraceID, c.RequestID = pick("", "a", "b'\x00", fmt.Sprint("t", r.IntN(n/4))), pick("", "a", "r\\2")
 		c.Workload = pick("", c.Workload, "web", "web-6d4cf56db6-x2x9z")
 		c.UserAgent = pick("", "curl/8", "[aws-cli/1.18 Python/3]")
 		c.Credential.Instance = pick("", "k1", "k2")
@@ -54,6 +54,9 @@ func TestLinksAgree(t *testing.T) {
 			}
 		}
 		for _, hashes := range [][]schema.PrincipalHash{nil, hashes[:2]} {
+			if got, want := crossings(t, store, hashes, whole), crossings(t, held, hashes, whole); !slices.Equal(got, want) || hashes == nil && len(want) == 0 {
+				t.Fatalf("crossings:\n got %q\nwant %q", got, want)
+			}
 			got, want := lineages(t, store, hashes, whole.To), lineages(t, held, hashes, whole.To)
 			if !slices.Equal(got, want) || len(want) == 0 {
 				t.Fatalf("lineages:\n got %q\nwant %q", got, want)
@@ -66,7 +69,7 @@ func TestLinksAgree(t *testing.T) {
 		for i, q := range []detector.StepQuery{
 			{Hashes: some}, {Workloads: []string{"", "web"}}, {Services: []string{"orders.test"}, Limit: 7},
 			{Traces: []rule.TraceKey{{Trace: true, ID: "b'\x00"}, {ID: "a"}}}, {Traces: []rule.TraceKey{{ID: "r\\2"}}, Hashes: some},
-			{Traces: []rule.TraceKey{{Trace: true, ID: "a"}}}, {Instances: []string{"k1"}}, {Minting: true}, {Minted: []string{"k'2"}}, {Limit: 3},
+			{Traces: []rule.TraceKey{{Trace: true, ID: "a"}}}, {Instances: []string{"k1"}}, {Minting: true}, {Minted: []string{"k'2"}}, {Limit: 3}, {Traced: true, Operations: []string{"get pods", "s3:GetObject"}},
 		} {
 			q.Window = part
 			got, want := steps(t, store, q), steps(t, held, q)
@@ -115,5 +118,18 @@ func chains(t *testing.T, facts detector.Facts, before time.Time) (list []string
 	if err != nil {
 		t.Fatal(err)
 	}
+	return list
+}
+
+func crossings(t *testing.T, facts detector.Facts, hashes []schema.PrincipalHash, w schema.Window) (list []string) {
+	t.Helper()
+	err := facts.Crossings(context.Background(), w, hashes, func(c *rule.Crossing) error {
+		list = append(list, fmt.Sprintf("%#v", *c))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(list)
 	return list
 }

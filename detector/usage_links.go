@@ -78,6 +78,10 @@ func stepConditions(q *StepQuery) string {
 	}
 	in("workload", q.Workloads)
 	in("service", q.Services)
+	in("operation", q.Operations)
+	if q.Traced {
+		b.WriteString(" AND trace_id != ''")
+	}
 	in("credential_instance", q.Instances)
 	in("mints", q.Minted)
 	if q.Minting {
@@ -202,6 +206,39 @@ func (s *store) Chains(ctx context.Context, before time.Time, each func(*rule.Ch
 		}
 		copy(c.Minter[:], hash)
 		c.Time = c.Time.UTC()
+		return each(&c)
+	})
+}
+
+// Crossings joins the traces that touched several tenants with their calls
+// outside the first one.
+func (s *store) Crossings(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, each func(*rule.Crossing) error) error {
+	honoured := fmt.Sprintf(" WHERE trace_id != '' AND tenant != '' AND decision = %d%s", schema.DecisionAllowed, within(w))
+	concerns := ""
+	if len(hashes) > 0 {
+		concerns = " AND (entry IN " + hashList(hashes) + " OR credential IN " + hashList(hashes) + ")"
+	}
+	// Of each trace the earliest such call counts, so that one with many calls
+	// does not crowd out others.
+	statement := fmt.Sprintf("SELECT entry, credential, min(f), max(l), arraySort(arrayDistinct(arrayFlatten(groupArray(ds)))),"+
+		" arrayMap(p -> p.2, groupArraySorted(%d)((f, trace_id))) FROM (SELECT entry, credential, trace_id, min(time) AS f, max(time) AS l,"+
+		" groupUniqArray(toUInt16(toDate(time))) AS ds FROM (SELECT trace_id, argMin(tenant, (time, id)) AS home, argMin(credential, (time, id)) AS entry FROM %s%s"+
+		" GROUP BY trace_id HAVING min(tenant) != max(tenant)) AS t INNER JOIN (SELECT trace_id, credential, tenant, time FROM %s%s) AS c USING trace_id"+
+		" WHERE tenant != home AND credential != entry%s GROUP BY entry, credential, trace_id) GROUP BY entry, credential",
+		rule.MaxCrossings, table.Calls, honoured, table.Calls, honoured, concerns)
+	return s.query(ctx, "read which requests crossed tenants", statement, func(rows driver.Rows) error {
+		var c rule.Crossing
+		var entry, deputy string
+		var days []uint16
+		if err := rows.Scan(&entry, &deputy, &c.First, &c.Last, &days, &c.Traces); err != nil {
+			return err
+		}
+		copy(c.Entry[:], entry)
+		copy(c.Deputy[:], deputy)
+		c.First, c.Last = c.First.UTC(), c.Last.UTC()
+		for _, d := range days {
+			c.Days = append(c.Days, schema.Day(d))
+		}
 		return each(&c)
 	})
 }

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -65,6 +66,7 @@ func (f *Facts) Steps(_ context.Context, q detector.StepQuery, each func(*rule.S
 		c := &f.calls[i]
 		s := step(c)
 		if !q.Window.Contains(c.Time) || !listed(q.Hashes, c.hash) || !listed(q.Workloads, c.Workload) || !listed(q.Services, c.Service) ||
+			!listed(q.Operations, c.Operation) || q.Traced && c.TraceID == "" ||
 			!listed(q.Traces, s.Trace()) || !listed(q.Instances, c.Credential.Instance) || !listed(q.Minted, c.Mints) || q.Minting && c.Mints == "" {
 			continue
 		}
@@ -196,6 +198,52 @@ func (f *Facts) Chains(_ context.Context, before time.Time, each func(*rule.Chai
 			continue
 		}
 		if err := each(&rule.ChainLink{Time: c.Time, Minter: c.hash, Instance: c.Credential.Instance, Minted: c.Mints, Service: c.Service, Operation: c.Operation}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Crossings folds the traces that touched several tenants.
+func (f *Facts) Crossings(_ context.Context, w schema.Window, hashes []schema.PrincipalHash, each func(*rule.Crossing) error) error {
+	first := map[string]*call{}
+	type pair struct{ entry, deputy schema.PrincipalHash }
+	found := map[pair]*rule.Crossing{}
+	traces := map[pair][]*call{}
+	for i := range f.calls { // in order of time and id
+		c := &f.calls[i]
+		if c.TraceID == "" || c.Tenant == "" || c.Decision != schema.DecisionAllowed || !w.Contains(c.Time) {
+			continue
+		}
+		entry := first[c.TraceID]
+		if entry == nil {
+			first[c.TraceID] = c
+			continue
+		}
+		if c.Tenant == entry.Tenant || c.hash == entry.hash || len(hashes) > 0 && !slices.Contains(hashes, c.hash) && !slices.Contains(hashes, entry.hash) {
+			continue
+		}
+		key := pair{entry.hash, c.hash}
+		x := found[key]
+		if x == nil {
+			x = &rule.Crossing{Entry: key.entry, Deputy: key.deputy, First: c.Time}
+			found[key] = x
+		}
+		x.Last = c.Time
+		if d := schema.DayOf(c.Time); len(x.Days) == 0 || x.Days[len(x.Days)-1] != d {
+			x.Days = append(x.Days, d)
+		}
+		if !slices.ContainsFunc(traces[key], func(o *call) bool { return o.TraceID == c.TraceID }) {
+			traces[key] = append(traces[key], c)
+		}
+	}
+	for key, x := range found {
+		list := traces[key]
+		slices.SortFunc(list, func(a, b *call) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.TraceID, b.TraceID)) })
+		for _, c := range list[:min(len(list), rule.MaxCrossings)] {
+			x.Traces = append(x.Traces, c.TraceID)
+		}
+		if err := each(x); err != nil {
 			return err
 		}
 	}

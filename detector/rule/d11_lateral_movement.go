@@ -17,6 +17,12 @@ import (
 // else a score.
 func Movements(env *Env, houses *Houses, switches []*Switch) Result {
 	var out Result
+	for _, s := range switches {
+		s.Excuse(env)
+		for _, id := range s.Excused {
+			withhold(&out, Withheld{LateralMovement, s.Of.Subject.Name, "its use from " + s.Place.Name, "the approved change " + id + " covers it"})
+		}
+	}
 	list := slices.Clone(switches)
 	list = slices.DeleteFunc(list, func(s *Switch) bool { return len(s.Moves) == 0 })
 	for _, s := range list {

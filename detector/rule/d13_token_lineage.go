@@ -131,6 +131,20 @@ func (a *Ancestry) Finish(chains []ChainLink, subject func(schema.PrincipalHash)
 	return a.out
 }
 
+// excused reports whether an approved change covers an issue, and notes it.
+func (a *Ancestry) excused(issue *Issue, l *Lineage) bool {
+	act := a.env.actOf(&Step{Service: l.Service, Operation: l.Operation, Time: l.First})
+	act.Last = l.Last
+	c := a.env.Changed(issue.Minter, act)
+	if c == nil {
+		c = a.env.Changed(issue.Minted, act)
+	}
+	if c != nil {
+		withhold(&a.out, Withheld{TokenLineage, issue.Minter.Name, "a credential for " + issue.Minted.Name, "the approved change " + c.ID + " covers it"})
+	}
+	return c != nil
+}
+
 // begin begins a finding of D13 with what all have.
 func (a *Ancestry) begin(of *Subject, issue *Issue, object ...string) (base, schema.Finding) {
 	b := base{env: a.env, subject: of}
@@ -296,6 +310,9 @@ func (a *Ancestry) newPair(issue *Issue) {
 			"it issues credentials for somebody new often enough"})
 		return
 	}
+	if a.excused(issue, &issue.Lineages[0]) {
+		return
+	}
 	b, f := a.begin(issue.Minter, issue, "pair", issue.Minted.Name)
 	f.Title = fmt.Sprintf("%s obtained a credential as %s for the first time", issue.Minter.Name, issue.Minted.Name)
 	slices.Sort(known)
@@ -338,6 +355,9 @@ func (a *Ancestry) lastingKey(issue *Issue) {
 	}
 	if len(days) >= routineDays {
 		a.out.Withheld = append(a.out.Withheld, Withheld{TokenLineage, issue.Minter.Name, "a lasting key for " + issue.Minted.Name, "issuing such keys is its work"})
+		return
+	}
+	if a.excused(issue, l) {
 		return
 	}
 	b, f := a.begin(issue.Minted, issue, "key", issue.Minter.Name)

@@ -28,6 +28,7 @@ const (
 	BoundaryCrossing    = "D09"
 	ObjectEnumeration   = "D10"
 	LateralMovement     = "D11"
+	ConfusedDeputy      = "D12"
 	TokenLineage        = "D13"
 	DormantUse          = "D14"
 	Burst               = "D15"
@@ -105,6 +106,15 @@ var detections = []Detection{
 			"Switches within a day that follow from each other are one finding, with the way hop by hop.",
 		BenignIf:   "the two workloads share the credential on purpose, or the workload took over the other's work",
 		Frameworks: []string{"NHI9:2025", "T1550.001", "T1021.007"},
+	},
+	{
+		Code: ConfusedDeputy, Name: "confused-deputy",
+		Short: "A service acted for a caller beyond what that caller may do.",
+		Help: "Fires where a trace shows that a call in one tenant made a service act in another, without saying for whom: as a rule where the caller is approved for other tenants only, " +
+			"as a score where it was only ever seen in its own. A credential that is approved for the tenant, whoever asks, stays silent. " +
+			"As posture it lists privileged operations (admin, secret, mint, sensitivity 4) that a caller's calls cause in twenty or more requests and that its declared grant lacks.",
+		BenignIf:   "the service is meant to act across tenants, or checks for whom it acts in a way that the log does not show",
+		Frameworks: []string{"API5:2023", "PR.AA-05", "T1199"},
 	},
 	{
 		Code: TokenLineage, Name: "token-lineage",

@@ -37,3 +37,17 @@ type ChainLink struct {
 	Instance, Minted   string
 	Service, Operation string
 }
+
+// Crossing is traces that begin with a call of one principal in one tenant, and
+// in which another was honoured in a different one, folded.
+type Crossing struct {
+	// Entry made the first call with a tenant, Deputy the one in another.
+	Entry, Deputy schema.PrincipalHash
+	First, Last   time.Time
+	// Days are those with such traces, ascending; Traces the earliest few ids.
+	Days   []schema.Day
+	Traces []string
+}
+
+// MaxCrossings is how many traces a crossing names.
+const MaxCrossings = 20

@@ -7,6 +7,7 @@ import (
 
 	"github.com/scopedrift/scopedrift/detector/compare"
 	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/catalog"
 )
 
 // Tunables of causes.
@@ -55,6 +56,8 @@ type Switch struct {
 	// Before says, of the credentials that could have reached it without the
 	// switch, whether one had reached an operation in time.
 	Before func(*Subject, Op) bool
+	// Excused are the approved changes that cover other calls of it.
+	Excused []string
 	// Cut says that not all calls were looked at.
 	Cut bool
 }
@@ -222,4 +225,33 @@ func (e *Env) holds(s *Subject, m *Move, with *Step) bool {
 		request.Scopes, request.Groups = with.Scopes, with.Groups
 	}
 	return e.Compare.Judge(&request).Holding == compare.Holds
+}
+
+// withhold notes what is not said, once.
+func withhold(out *Result, w Withheld) {
+	if !slices.Contains(out.Withheld, w) {
+		out.Withheld = append(out.Withheld, w)
+	}
+}
+
+// actOf is what a single call did, for approved changes.
+func (e *Env) actOf(s *Step) catalog.Act {
+	act := catalog.Act{Service: s.Service, Operation: s.Operation, Tenant: s.Tenant, Address: s.Address, First: s.Time, Last: s.Time}
+	if one := e.Catalog.ServiceNamed(s.Service); one != nil {
+		act.Environment = one.Environment
+	}
+	return act
+}
+
+// Excuse drops the moves that an approved change covers, for the credential or
+// the workload that used it, and notes that.
+func (s *Switch) Excuse(env *Env) {
+	s.Moves = slices.DeleteFunc(s.Moves, func(m Move) bool {
+		c := env.Changed(s.Of.Subject, env.actOf(&m.Step), m.Workload)
+		if c != nil {
+			s.Excused = append(s.Excused, c.ID)
+		}
+		return c != nil
+	})
+	s.Excused = unique(s.Excused)
 }
