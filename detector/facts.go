@@ -66,6 +66,7 @@ type Facts interface {
 	Calls(ctx context.Context, w schema.Window, wants [][]rule.Selector) ([][]schema.Call, error)
 	Links
 	Weaknesses
+	Where
 	Spots
 }
 

@@ -146,6 +146,9 @@ func (r *run) judge(ctx context.Context, c *chunk) error {
 	if err := r.origins(ctx, c); err != nil {
 		return err
 	}
+	if err := r.where(ctx, c); err != nil {
+		return err
+	}
 	for _, w := range c.work {
 		result := w.set.Finish()
 		if r.each != nil {

@@ -89,8 +89,12 @@ var detections = []Detection{
 	},
 	{
 		Code: AwayFromHome, Name: "away-from-home",
-		Short: "A session or key was used from outside the networks or by another workload than its own.",
+		Short: "A session or key was used from outside the networks, or by another workload or client, than its own.",
 		Help: "Fires on calls with an accepted credential from an address outside its approved networks, or by a workload that the network names and that is not the declared one. " +
+			"What is not declared is learned: a session of an instance or pod is bound to its first address, and leaving it while it goes on being used there is a rule. " +
+			"Sessions that may move, and keys with two weeks of habit, need a new network and another client, workload or system, while home is still used; " +
+			"high where both are used at once, else a score. " +
+			"Pools of ways out, failover, both versions of addresses, moves and calls of a cloud's own back end stay silent. " +
 			"Calls that show no address or workload, and workload names of another form than the declared one, are not judged. " +
 			"Refused credentials (401) do not count: anybody can send those.",
 		BenignIf:   "the workload moved, or calls through a gateway or address translation that the catalogue does not list",

@@ -53,6 +53,7 @@ type Set struct {
 	drift    driftRule
 	paces    paceRule
 	origin   originRule
+	where    whereRules
 	boundary boundaryRule
 	dormant  dormantRule
 	weak     weakRule
@@ -63,7 +64,7 @@ type Set struct {
 // New returns the rules for one subject.
 func New(env *Env, subject *Subject) *Set {
 	base := base{env: env, subject: subject}
-	return &Set{
+	s := &Set{
 		env: env, subject: subject,
 		beyond:   beyondRule{base: base},
 		probing:  probingRule{base: base},
@@ -72,12 +73,15 @@ func New(env *Env, subject *Subject) *Set {
 		drift:    driftRule{base: base},
 		paces:    paceRule{base: base},
 		origin:   originRule{base: base},
+		where:    newWhereRules(base),
 		boundary: boundaryRule{base: base},
 		dormant:  dormantRule{base: base},
 		weak:     weakRule{base: base},
 		unowned:  unownedRule{base: base},
 		purpose:  purposeRule{base: base},
 	}
+	s.where.bound.declared = &s.origin
+	return s
 }
 
 // base is what every rule holds.
@@ -209,6 +213,7 @@ func (s *Set) Finish() Result {
 	for _, rule := range []interface{ finish(*Result) }{
 		&s.beyond, &s.probing, &s.reversal, &s.unused, &s.origin, &s.boundary, &s.dormant, &s.weak, &s.unowned, &s.purpose,
 		&s.paces,
+		&s.where,
 		// Habits come last: what was found until here does not teach them.
 		&s.drift,
 	} {

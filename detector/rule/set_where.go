@@ -1,0 +1,33 @@
+package rule
+
+// whereRules are the rules about from where and by whom.
+type whereRules struct {
+	bound boundRule
+}
+
+func newWhereRules(b base) whereRules { return whereRules{bound: boundRule{base: b}} }
+
+func (w *whereRules) finish(out *Result) { w.bound.finish(out) }
+
+// What the rules about from where and by whom want to see, in this order: arrivals;
+// who else used some addresses, who issued some keys.
+
+// WantsArrivals reports whether where the subject's calls came from is to be
+// learned.
+func (s *Set) WantsArrivals() bool { return s.where.bound.wants() }
+
+// Arrival takes one arrival; those of one principal and session follow each other.
+func (s *Set) Arrival(v *Arrival) { s.where.bound.arrival(v) }
+
+// Addresses are those of which D06 must know who used them. Call it after all
+// arrivals.
+func (s *Set) Addresses() []string { return s.where.bound.addresses() }
+
+// Tenancy takes who used one of the Addresses; by is whose principal it is.
+func (s *Set) Tenancy(t *Tenancy, by *Subject) { s.where.bound.tenancy(t, by) }
+
+// Keys are the issued keys of which D06 must know who issued them.
+func (s *Set) Keys() []string { return s.where.bound.keys() }
+
+// Issued takes a call that issued one of the Keys.
+func (s *Set) Issued(c *Step) { s.where.bound.issued(c) }

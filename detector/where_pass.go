@@ -1,0 +1,84 @@
+package detector
+
+import (
+	"context"
+	"slices"
+
+	"github.com/scopedrift/scopedrift/detector/rule"
+	"github.com/scopedrift/scopedrift/schema"
+)
+
+// maxAddresses is about how many addresses or keys one question asks.
+const maxAddresses = 1000
+
+// where tells the rules from where and by whom credentials are used.
+func (r *run) where(ctx context.Context, c *chunk) error {
+	w := schema.Window{From: r.window.To.Add(-rule.KeyBinding), To: r.window.To}
+	for part := range slices.Chunk(c.hashesOf((*rule.Set).WantsArrivals), maxHashes) {
+		err := r.facts.Arrivals(ctx, w, part, func(v *rule.Arrival) error {
+			c.byHash[v.Hash].set.Arrival(v)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := r.tenancies(ctx, c, w); err != nil {
+		return err
+	}
+	return r.issuedKeys(ctx, c, w)
+}
+
+// tenancies tells who else used the addresses that some credentials should not
+// be used from.
+func (r *run) tenancies(ctx context.Context, c *chunk, w schema.Window) error {
+	wanted := map[string][]*rule.Set{}
+	for _, one := range c.work {
+		for _, a := range one.set.Addresses() {
+			wanted[a] = append(wanted[a], one.set)
+		}
+	}
+	for part := range slices.Chunk(sortedNames(wanted), maxAddresses) {
+		err := r.facts.Tenancies(ctx, w, part, func(t *rule.Tenancy) error {
+			for _, set := range wanted[t.Address.String()] {
+				set.Tenancy(t, r.byHash[t.Hash])
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// issuedKeys tells who issued the keys that are used where they should not be.
+func (r *run) issuedKeys(ctx context.Context, c *chunk, w schema.Window) error {
+	wanted := map[string][]*rule.Set{}
+	for _, one := range c.work {
+		for _, k := range one.set.Keys() {
+			wanted[k] = append(wanted[k], one.set)
+		}
+	}
+	for part := range slices.Chunk(sortedNames(wanted), maxAddresses) {
+		err := r.facts.Steps(ctx, StepQuery{Window: w, Minted: part}, func(s *rule.Step) error {
+			for _, set := range wanted[s.Mints] {
+				set.Issued(s)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sortedNames[V any](set map[string]V) []string {
+	list := make([]string, 0, len(set))
+	for k := range set {
+		list = append(list, k)
+	}
+	slices.Sort(list)
+	return list
+}
