@@ -33,7 +33,8 @@ type driftRule struct {
 	base
 	uses []driftUse
 	// fresh says that something may be new after a learning period.
-	fresh bool
+	fresh   bool
+	excused excused
 }
 
 // driftUse is one judged use as far as habits care.
@@ -41,6 +42,8 @@ type driftUse struct {
 	Use
 	// earlier says that it lies before the window: it teaches and is no news.
 	earlier bool
+	// change is the approved change that covers it, nil for none.
+	change *catalog.Change
 }
 
 // learns reports whether habits can be told at all: the store holds more than a
@@ -53,7 +56,7 @@ func (r *driftRule) learns() bool {
 // party: then D18 judges it, and what is agreed on is not drift.
 func (r *driftRule) contract() bool {
 	d := r.subject.Declared
-	return d != nil && d.Kind == "third_party" && d.Approved != nil
+	return d != nil && d.Kind == callerThirdParty && d.Approved != nil
 }
 
 func (r *driftRule) use(u *Use) {
@@ -73,6 +76,9 @@ func (r *driftRule) before(row *Row) {
 func (r *driftRule) take(u *Use, earlier bool) {
 	one := driftUse{Use: *u, earlier: earlier}
 	one.Days = slices.Clone(u.Days)
+	if !earlier && len(r.env.Catalog.Changes) > 0 {
+		one.change = r.env.Changed(r.subject, r.act(u))
+	}
 	one.Scopes, one.Groups, one.Judgement = nil, nil, compare.Judgement{}
 	if u.RouteSource == schema.RouteNone {
 		one.Operation = "" // a path is no operation
@@ -95,10 +101,11 @@ func (r *driftRule) wantsPopulation() bool { return r.fresh }
 
 // dimensionsOf lists in what respects a kind of caller has habits: services by
 // their operations; agents, CI and people change those every week and are judged
-// by what they work with and what they do to it.
+// by what they work with and what they do to it. Who may be a person is judged like
+// one.
 func dimensionsOf(kind string) []dimension {
 	switch kind {
-	case "agent", "ci", "human":
+	case callerAgent, callerCI, callerHuman, "":
 		return []dimension{services, tenants, classes}
 	}
 	return []dimension{services, tenants, operations}
@@ -122,7 +129,8 @@ type habits struct {
 // out: it neither teaches nor is it news, since it is reported already.
 func (r *driftRule) habits(guards []guard) *habits {
 	h := &habits{series: map[aim]*series{}}
-	dims := dimensionsOf(callerKind(r.subject))
+	kind, _ := r.subject.CallerKind()
+	dims := dimensionsOf(kind)
 	for i := range r.uses {
 		u := &r.uses[i]
 		days := taught(guards, u)
@@ -173,7 +181,7 @@ func (r *driftRule) newsByDay(h *habits) (days []schema.Day, byDay map[schema.Da
 	first := schema.DayOf(r.env.Window.From)
 	for t, s := range h.series {
 		for i, d := range s.days {
-			if d < first || i > 0 && d-s.days[i-1] < idleDays || r.approved(t) {
+			if d < first || i > 0 && d-s.days[i-1] < idleDays || r.approved(t) || r.planned(t, s, d) {
 				continue
 			}
 			n := news{aim: t}
@@ -189,6 +197,27 @@ func (r *driftRule) newsByDay(h *habits) (days []schema.Day, byDay map[schema.Da
 	}
 	slices.Sort(days)
 	return days, byDay
+}
+
+// planned reports whether approved changes cover all that was done to a target on
+// a day. Such use teaches: what was approved may stay.
+func (r *driftRule) planned(t aim, s *series, d schema.Day) bool {
+	var covers *catalog.Change
+	for _, i := range s.uses {
+		u := &r.uses[i]
+		if _, used := slices.BinarySearch(u.Days, d); !used {
+			continue
+		}
+		if u.change == nil {
+			return false
+		}
+		covers = u.change
+	}
+	if covers != nil {
+		n := news{aim: t}
+		r.excused.add(BehaviourDrift, r.subject, n.what(), covers)
+	}
+	return covers != nil
 }
 
 // approved reports whether the approved purpose names the target: what was
@@ -215,6 +244,7 @@ func (r *driftRule) finish(out *Result) {
 	if !r.fresh || people == nil {
 		return
 	}
+	defer r.excused.close(out)
 	guards := guardsOf(out.Drafts)
 	h := r.habits(guards)
 	days, byDay := r.newsByDay(h)

@@ -63,7 +63,7 @@ func (r *driftRule) finding(h *habits, d *driftDay) Draft {
 	if d.sensitive() {
 		f.Reasons = append(f.Reasons, "secrets or rights are touched, so one new thing is enough")
 	}
-	f.Reasons = append(f.Reasons, w.reason(f.Severity), fmt.Sprintf("confidence %.2f: it grows with how improbable the news is", f.Confidence))
+	f.Reasons = append(f.Reasons, r.subject.callerReason(), w.reason(f.Severity), fmt.Sprintf("confidence %.2f: it grows with how improbable the news is", f.Confidence))
 	f.Evidence.Usual = h.usual(d.day)
 	f.Next = commands(&f, callsOf(&f), "scopedrift recommend "+argument(r.subject.Name))
 	return Draft{Finding: f, Want: gathered.want.cut()}

@@ -99,7 +99,8 @@ func groupNames(s *Subject) []string {
 	if d := s.Declared; d != nil && d.Owner != "" {
 		list = append(list, ownerGroup+d.Owner)
 	}
-	return append(list, kindGroup+callerKind(s), everybody)
+	kind, _ := s.CallerKind()
+	return append(list, kindGroup+kind, everybody)
 }
 
 const (
@@ -108,19 +109,6 @@ const (
 	kindGroup     = "kind "
 	everybody     = "all credentials"
 )
-
-// callerKind is how fast a credential's behaviour may change: the catalogue's
-// kind, else a person's where its observed kinds are only those of people, else a
-// service's.
-func callerKind(s *Subject) string {
-	if s.Declared != nil && s.Declared.Kind != "" {
-		return s.Declared.Kind
-	}
-	if !s.Machine() {
-		return "human"
-	}
-	return "service"
-}
 
 // First takes one first time; those of principals that are no members are left
 // out.
