@@ -340,3 +340,60 @@ func TestBroken(t *testing.T) {
 		t.Error("nothing is counted")
 	}
 }
+
+// TestScoresAreRankedTogether: eight credentials drift on one day, whose budget is
+// five. Whichever of them a step judges, in the end those stand within the budget
+// that a scan has there.
+func TestScoresAreRankedTogether(t *testing.T) {
+	cat := catalog.Empty()
+	h := open(t, cat)
+	one, _ := h.ticker("one")
+	start := time.Date(2026, 1, 1, 9, 0, 0, 0, time.UTC)
+	serial := 0
+	call := func(who string, at time.Time, operation string) schema.Call {
+		serial++
+		c := schema.Call{Time: at, Source: schema.Source{Type: "test"}, Decision: schema.DecisionAllowed, Host: "api.test",
+			Operation: operation, RouteSource: schema.RouteFromSource, Credential: schema.Credential{Kind: schema.KindAPIKey, ID: who}}
+		c.ID = schema.CallID{byte(serial >> 8), byte(serial), 1}
+		return c
+	}
+	var habit []schema.Call
+	for n := range 8 {
+		for day := range 28 {
+			for _, operation := range []string{"api:Read", "api:List", "api:Put"} {
+				habit = append(habit, call(fmt.Sprintf("key-%d", n), start.AddDate(0, 0, day).Add(time.Duration(n)*time.Minute), operation))
+			}
+		}
+	}
+	h.put(t, habit)
+	step(t, one, false)
+	day := start.AddDate(0, 0, 27).Add(5 * time.Hour)
+	for n := range 8 {
+		who := fmt.Sprintf("key-%d", n)
+		var news []schema.Call
+		for k := range 2 + n%3 {
+			news = append(news, call(who, day.Add(time.Duration(k)*time.Minute), fmt.Sprintf("api:Own%d%d", n, k)))
+		}
+		h.put(t, news)
+		if result := step(t, one, false); result.Full {
+			t.Fatal("the step judged everything, so nothing had to be ranked together")
+		}
+	}
+	equal(t, scores(h.standing(t)), scores(h.scanned(t)))
+	within, over := 0, 0
+	for _, line := range scores(h.standing(t)) {
+		if strings.Contains(line, `"over_budget":true`) {
+			over++
+		} else {
+			within++
+		}
+	}
+	if within != 5 || over != 3 {
+		t.Errorf("%d count and %d are over the budget, want 5 and 3", within, over)
+	}
+}
+
+// scores are the lines of findings that are ranked.
+func scores(lines []string) []string {
+	return slices.DeleteFunc(lines, func(line string) bool { return !strings.Contains(line, `"score":{`) })
+}
