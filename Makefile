@@ -50,7 +50,7 @@ eval: build ## measure the detections on simulated companies, and write docs/det
 
 # KILLS and SCOPEDRIFT_TEST_SEED choose; the seed of each run is printed. Then broker
 # and engine are away for AWAY seconds.
-chaos: build kafka ## kill producers, ingesters, engine and broker 1,000 times, and compare
+chaos: build kafka ## kill collectors, ingesters, engine and broker 1,000 times, and compare
 	$(Q)SCOPEDRIFT_TEST_CHAOS=$(or $(KILLS),1000) $(GO) test -count 1 -timeout 120m -run '^TestChaos$$' -v ./cmd/internal/cli
 	$(Q)SCOPEDRIFT_TEST_AWAY=$(or $(AWAY),60) $(GO) test -count 1 -timeout 30m -run '^TestAway$$' -v ./cmd/internal/cli
 

@@ -44,8 +44,9 @@ const (
 	chaosBatch      = 40
 )
 
-// chaos is a broker, a ClickHouse, two ingesters (the real program) and two
-// producers, any of which is killed at random moments, and comes back.
+// chaos is a broker, a ClickHouse, two ingesters and two collectors (the real
+// program) and two producers, any of which is killed at random moments, and comes
+// back.
 type chaos struct {
 	t           *testing.T
 	random      *rand.Rand
@@ -57,6 +58,7 @@ type chaos struct {
 	engine      *engine.Engine
 	ingesters   [2]*exec.Cmd
 	talk        [2]*bytes.Buffer
+	followed    [2]*followed
 	kills       map[string]int
 
 	// produced is how many batches of each producer are acknowledged.
@@ -66,7 +68,7 @@ type chaos struct {
 	life [2]context.CancelFunc
 }
 
-// TestChaos kills producers, ingesters, the engine and the broker, pauses the
+// TestChaos kills producers, collectors, ingesters, the engine and the broker, pauses the
 // last two and lets ingesters leave in order. Afterwards every produced call is
 // stored, ranges have neither holes nor overlaps, rollups agree with the calls,
 // what was stored twice repeats ids, and the findings are those of a run that
@@ -100,19 +102,27 @@ func TestChaos(t *testing.T) {
 	for i := range c.produced {
 		producers.Go(func() { c.produce(producing, i) })
 	}
+	for i := range c.followed {
+		c.followed[i] = c.follow(i)
+		writing := rand.New(rand.NewPCG(seed, uint64(100+i)))
+		producers.Go(func() { c.followed[i].write(producing, writing) })
+	}
 	for range kills {
 		time.Sleep(time.Duration(50+c.random.IntN(450)) * time.Millisecond)
 		c.strike()
 	}
 	stop()
 	producers.Wait()
-	t.Logf("kills: %v; batches: %d and %d", c.kills, c.produced[0].Load(), c.produced[1].Load())
+	t.Logf("kills: %v; batches: %d and %d; lines: %d and %d", c.kills, c.produced[0].Load(), c.produced[1].Load(), c.followed[0].lines.Load(), c.followed[1].lines.Load())
 	conn, err := clickhouse.Open(t.Context(), clickhouse.Target{URL: "http://" + c.listen})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	began := time.Now()
+	for _, f := range c.followed {
+		f.stored(conn)
+	}
 	c.settle(conn)
 	t.Logf("settled in %v", time.Since(began))
 	for i := range c.ingesters {
@@ -202,6 +212,9 @@ func (c *chaos) strike() {
 	i := c.random.IntN(2)
 	kind := ""
 	switch n := c.random.IntN(100); {
+	case n < 15:
+		kind = "collector"
+		c.followed[i].kill()
 	case n < 45:
 		kind = "ingester"
 		_ = c.ingesters[i].Process.Kill()
@@ -317,6 +330,11 @@ func (c *chaos) judge(conn driver.Conn) {
 			if err := p.Put(t.Context(), c.batch(i, k)); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+	for _, f := range c.followed {
+		if err := p.Put(t.Context(), f.peace()); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if _, err := p.Close(t.Context()); err != nil {
