@@ -28,7 +28,7 @@ services:
       - {operation: "GET /users/{id}", scopes: [[users], [read]], class: read}
       - {operation: "GET /open"}
     tenant: {path: "/t/{tenant}"}
-  - {name: billing, hosts: [billing.test], authority: idp, grant: declared, operations: *ops}
+  - {name: billing, environment: staging, hosts: [billing.test], authority: idp, grant: declared, operations: *ops}
   - {name: cloud, hosts: [cloud.test], authority: aws, scope_dialect: iam}
   - {name: cluster, hosts: [cluster.test], authority: k8s, scope_dialect: kubernetes}
 scopes:
@@ -40,6 +40,8 @@ credentials:
     owner: team-a
     grants: [{authority: idp, scopes: [read, write, users]}, {authority: idp, scopes: [admin], from: 2026-01-10T07:30:00Z, to: 2026-01-20}]
     approved: {services: [orders], tenants: [t1], networks: [10.0.0.0/8]}
+    expires: 2026-02-10
+    issued: 2025-06-01
   - id: beta
     match: [{kind: cloud_key, id: "beta*"}]
     kind: agent
@@ -51,12 +53,18 @@ credentials:
     approved: {operations: ["s3:*"], networks: []}
   - id: gamma
     match: [{kind: service_account, id: gamma}]
+    owner: jane
+    owner_until: 2026-02-01T00:10:00Z
+    max_token_lifetime: 1h
     grants: [{authority: k8s, dialect: kubernetes, scopes: [get, list], resources: [pods, secrets], namespaces: [t1]}]
   - {id: silent, match: [{id: silent}], grants: [{authority: idp, scopes: [read]}]}
 groups:
   - {name: members, grants: [{authority: k8s, dialect: kubernetes, scopes: [list], resources: [nodes], from: 2026-01-08}]}
 sources:
   - {name: edge, services: [orders, billing], complete: true, sample: 1.0}
+changes:
+  - {id: CHG-1, who: {credentials: [alpha]}, what: {services: [orders]}, from: 2026-02-12T00:20:00Z, to: 2026-02-20, reason: more time, by: team-a}
+  - {id: CHG-2, from: 2026-01-15T01:00:00Z, to: 2026-01-18, reason: maintenance, by: operations}
 `
 
 // Random makes calls that mean something to the company's catalogue.
@@ -125,7 +133,11 @@ func Random(r *rand.Rand, n int) []schema.Call {
 			c.Host, c.Method = pick("orders.test", "billing.test", "else.test"), pick("GET", "POST", "DELETE", "PUT")
 			c.Path = pick("/items", "/items/1", "/items/2", "/reports", "/users/1", "/open", "/odd/it's", "/t/t9/items/3")
 			c.Scopes = [][]string{nil, {}, {"read"}, {"write", "read"}, {"admin"}}[r.IntN(5)]
+			if i%5 == 0 {
+				c.QueryKeys = []string{"page", "API_Key"}
+			}
 		}
+		c.Credential.Instance = []string{"", "one", "two"}[i%3]
 	}
 	return calls
 }

@@ -85,14 +85,20 @@ func (r *reversalRule) reversal(v *Reversal) {
 		return
 	}
 	kind := r.kind(v.Hash)
-	ask := func(at time.Time, scopes []string) compare.Judgement {
-		return r.env.Compare.Judge(&compare.Request{
+	request := func(at time.Time, scopes []string) *compare.Request {
+		return &compare.Request{
 			Declared: r.subject.Declared, Kind: kind, Service: v.Service, Operation: v.Operation, Tenant: v.Tenant,
 			Resource: v.Resource, ResourceKnown: true, RouteSource: v.RouteSource, Scopes: scopes, Groups: v.Groups, Time: at,
-		})
+		}
 	}
-	before, after := ask(v.LastDenied, v.DeniedWith), ask(v.Allowed, v.AllowedWith)
-	if g := began(&after, v); g != nil {
+	before, after := r.env.Compare.Judge(request(v.LastDenied, v.DeniedWith)), r.env.Compare.Judge(request(v.Allowed, v.AllowedWith))
+	g := began(&after, v)
+	if g == nil && len(r.env.Compare.Covers(request(v.Denied, v.DeniedWith), schema.GrantDeclared)) == 0 {
+		// What a token presents follows what was declared: the change is written
+		// down, too, where the service looks at tokens only.
+		g = declaredSince(r.env.Compare.Covers(request(v.Allowed, v.AllowedWith), schema.GrantDeclared), v)
+	}
+	if g != nil {
 		r.explainable = append(r.explainable, Withheld{DeniedThenAllowed, r.subject.Name,
 			v.Operation + onService(v.Service) + inTenant(v.Tenant),
 			"a declared grant that began on " + g.From.UTC().Format(time.DateOnly) + " explains it"})
@@ -125,6 +131,21 @@ func began(after *compare.Judgement, v *Reversal) *schema.Grant {
 		}
 	}
 	return nil
+}
+
+// declaredSince returns the declared grant of the covers that began after the
+// first denial, the earliest to begin.
+func declaredSince(covers []compare.Cover, v *Reversal) (found *schema.Grant) {
+	for _, cover := range covers {
+		for _, ways := range cover {
+			for _, by := range ways {
+				if g := by.Grant; g != nil && g.From.After(v.Denied) && !g.From.After(v.Allowed) && (found == nil || g.From.Before(found.From)) {
+					found = g
+				}
+			}
+		}
+	}
+	return found
 }
 
 // kind returns the kind of the principal.
