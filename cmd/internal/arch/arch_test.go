@@ -41,7 +41,7 @@ var forbiddenWords = []string{"event", "events", "permission", "permissions", "e
 
 // allowedNames are contract names that hold a forbidden word because the
 // outside world calls a thing so.
-var allowedNames = []string{"permissions_used"}
+var allowedNames = []string{"permissions_used", "is_alert"}
 
 // pack is a package as the go command lists it.
 type pack struct {

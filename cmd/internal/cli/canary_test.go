@@ -176,7 +176,7 @@ func TestNoSecretComesOut(t *testing.T) {
 	if !bytes.Contains(written["scan standard output"], []byte(`"findings"`)) {
 		t.Fatalf("the scan gave no report:\n%.2000s", written["scan standard error"])
 	}
-	for _, format := range []string{"text", "table", "jsonl", "csv", "sarif"} {
+	for _, format := range []string{"text", "table", "jsonl", "csv", "sarif", "ocsf"} {
 		run("findings "+format, "findings", "--data", data, "-o", format)
 	}
 	run("credentials", "credentials", "--data", data, "-o", "json")

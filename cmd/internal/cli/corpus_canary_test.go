@@ -34,7 +34,7 @@ func TestCorpusCanaries(t *testing.T) {
 	run(append([]string{"scan", "-o", "json", "--data", data, "--calls-out", file}, inputs...)...)
 	run(append([]string{"scan", "-o", "text", "--data", data}, inputs...)...)
 	run(append([]string{"doctor", "-o", "json"}, inputs...)...)
-	for _, format := range []string{"jsonl", "csv", "sarif"} {
+	for _, format := range []string{"jsonl", "csv", "sarif", "ocsf"} {
 		run("findings", "-o", format, "--data", data)
 	}
 	run("calls", "-o", "csv", "--limit", "0", "--data", data)

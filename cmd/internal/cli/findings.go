@@ -46,7 +46,7 @@ that are given must hold. What is no longer found is resolved and shown with
 	c.Flags().BoolVar(&f.over, "over-budget", false, "those that odder ones of the same day left no room for, instead of the others")
 	// Nothing here reads the catalogue; the commands that findings lead on to do.
 	a.settings.bind(c.Flags(), append([]string{"catalog"}, storeFlags...)...)
-	bindOutput(c.Flags(), "table", "text", "json", "jsonl", "csv", "sarif")
+	bindOutput(c.Flags(), "table", "text", "json", "jsonl", "csv", "sarif", "ocsf")
 	c.RunE = a.action(func(ctx context.Context, _ []string) error {
 		var status schema.Status
 		if f.status != "all" && status.UnmarshalText([]byte(f.status)) != nil {

@@ -53,7 +53,7 @@ func (a *app) scanCommand() *cobra.Command {
 	}
 	a.settings.bind(c.Flags(), "catalog", "format", "format-file", "tls-keys", "from", "to", "fail-on", "min-coverage", "data",
 		"calls-out", "key", "host", "tenant", "clickhouse", "clickhouse-password-file", "memory")
-	bindOutput(c.Flags(), "text", "table", "json", "jsonl", "csv", "sarif")
+	bindOutput(c.Flags(), "text", "table", "json", "jsonl", "csv", "sarif", "ocsf")
 	c.RunE = a.action(func(ctx context.Context, args []string) error { return a.scan(ctx, args) })
 	return c
 }

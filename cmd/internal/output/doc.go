@@ -1,5 +1,5 @@
-// Package output writes results: findings as text, table, JSON, JSON lines, CSV
-// and SARIF 2.1.0, and lists of anything as table, JSON, JSON lines and CSV.
+// Package output writes results: findings as text, table, JSON, JSON lines, CSV,
+// SARIF 2.1.0 and OCSF 1.8.0, and lists of anything as table, JSON, JSON lines and CSV.
 //
 // Most callers want [Write] (a [Report] in a [Format]), [Table] (columns that
 // know their own width) and [Safe] (an observed string that cannot command the

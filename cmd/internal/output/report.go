@@ -168,6 +168,8 @@ func Write(w io.Writer, format Format, r *Report, o Options) error {
 		return findingCSV(r.Findings).CSV(w)
 	case SARIF:
 		return writeSARIF(w, r, o)
+	case OCSF:
+		return writeOCSF(w, r, o)
 	}
 	return fmt.Errorf("unknown output format %q", string(format))
 }

@@ -20,6 +20,7 @@ const (
 	JSONL Format = "jsonl"
 	CSV   Format = "csv"
 	SARIF Format = "sarif"
+	OCSF  Format = "ocsf"
 	// DOT and Markdown are for single investigations.
 	DOT      Format = "dot"
 	Markdown Format = "markdown"
