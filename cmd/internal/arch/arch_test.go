@@ -41,7 +41,7 @@ var forbiddenWords = []string{"event", "events", "permission", "permissions", "e
 
 // allowedNames are contract names that hold a forbidden word because the
 // outside world calls a thing so.
-var allowedNames = []string{"permissions_used", "is_alert"}
+var allowedNames = []string{"permissions_used", "is_alert", "permission_analysis_results"}
 
 // pack is a package as the go command lists it.
 type pack struct {

@@ -142,14 +142,23 @@ func (a *app) explainCommand() *cobra.Command {
 		Use: "explain FINDING", Short: "say why a finding is one: sentences, then the calls",
 		Long: `Explains one finding of the last scan: what the detection means, every reason
 it fired, what would make it harmless, and the calls that prove it. FINDING is
-its id, or the beginning of one that fits no other.`,
-		Example: "  scopedrift explain --data store/ D01-3f2a9c0d11e8b7f4\n  scopedrift explain --data store/ D01-3f -o json",
-		Args:    oneArgument("explain takes one finding", "scopedrift findings lists them"),
+its id, or the beginning of one that fits no other. With --detection it shows
+the page of a detection instead: what it finds, how, what it cannot see, what to
+do. That needs no store.`,
+		Example: "  scopedrift explain --data store/ D01-3f2a9c0d11e8b7f4\n  scopedrift explain --data store/ D01-3f -o json\n" +
+			"  scopedrift explain --detection lateral-movement",
+		Args: explainArgs,
 	}
+	detection := c.Flags().String("detection", "", "explain this detection, by name or code, instead of a finding")
+	// It can only fail for a flag that does not exist, which a test would see.
+	_ = c.RegisterFlagCompletionFunc("detection", completeDetections)
 	a.settings.bind(c.Flags(), append([]string{"catalog"}, storeFlags...)...)
 	bindOutput(c.Flags(), "text", "json")
 	c.ValidArgsFunction = a.completeFindings
 	c.RunE = a.action(func(ctx context.Context, args []string) error {
+		if *detection != "" || len(args) == 0 {
+			return a.explainDetection(*detection)
+		}
 		findings, err := a.storedFindings(ctx)
 		if err != nil {
 			return err
