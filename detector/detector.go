@@ -188,6 +188,8 @@ func (d *Detector) prepare(ctx context.Context) (*run, error) {
 		Coverage: rule.NewCoverage(cat, window, days, incomplete, losses),
 		MinDays:  d.cfg.MinDays, Horizon: d.cfg.Horizon, Since: first.UTC(),
 	}
+	r.summary.Now = now
+	r.summary.Notes = append(r.summary.Notes, ended(cat, now)...)
 	if r.subjects, err = subjects(ctx, r.facts, cat, window); err != nil {
 		return nil, err
 	}
@@ -282,9 +284,13 @@ func (r *run) emit(ctx context.Context, h Handler) error {
 				// call's id finds it again.
 				f.Evidence.Calls[k].Source.Name = ""
 			}
-			if f.OverBudget {
+			r.suppress(&f)
+			switch {
+			case f.Status == schema.StatusSuppressed:
+				r.summary.Suppressed++
+			case f.OverBudget:
 				r.summary.OverBudget++
-			} else {
+			default:
 				r.summary.Findings[f.Severity.String()]++
 			}
 			if err := h.Finding(f); err != nil {

@@ -3,6 +3,7 @@ package detector
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/scopedrift/scopedrift/detector/compare"
 	"github.com/scopedrift/scopedrift/detector/rule"
@@ -32,9 +33,13 @@ type Summary struct {
 	// made to, by name.
 	Coverage []schema.Coverage `json:"coverage,omitempty"`
 	// Findings counts them by severity, OverBudget those that are over the
-	// budget of their day and so in none of these.
+	// budget of their day and Suppressed those that the catalogue silences, which
+	// are in none of these.
 	Findings   map[string]int `json:"findings"`
 	OverBudget int            `json:"over_budget,omitempty"`
+	Suppressed int            `json:"suppressed,omitempty"`
+	// Now is the time as of which was judged.
+	Now time.Time `json:"-"`
 	// Active is how many identities were seen in the window, of all credentials
 	// whether judged or not: what the budget of scores is by.
 	Active int `json:"-"`

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/scopedrift/scopedrift/detector"
 	"github.com/scopedrift/scopedrift/schema"
@@ -20,11 +19,11 @@ func (t *Ticker) compare(found []schema.Finding, silenced map[schema.FindingID]S
 	stand := make(map[schema.FindingID]bool, len(found))
 	for _, f := range found {
 		stand[f.ID] = true
-		if s, ok := silenced[f.ID]; ok {
-			silence(&f, s)
+		if s, ok := silenced[f.ID]; ok && f.Status != schema.StatusSuppressed {
+			detector.Suppress(&f, s.Until, s.Reason)
 		}
 		before, known := t.known[f.ID]
-		now, err := stored(&f)
+		now, err := t.stored(&f)
 		if err != nil {
 			return nil, err
 		}
@@ -101,14 +100,6 @@ func (t *Ticker) rerank(ctx context.Context, result *Result) error {
 	return t.apply(ctx, changes)
 }
 
-// suppressedBecause begins the reason by which a finding says why it is silent.
-const suppressedBecause = "suppressed until "
-
-func silence(f *schema.Finding, s Suppression) {
-	f.Status = schema.StatusSuppressed
-	f.Reasons = append(slices.Clone(f.Reasons), suppressedBecause+s.Until.UTC().Format(time.DateTime)+" UTC: "+s.Reason)
-}
-
 // silence applies suppressions that began or ended since the last step to what is
 // known, without judging anything.
 func (t *Ticker) silence(ctx context.Context) ([]Change, error) {
@@ -116,10 +107,23 @@ func (t *Ticker) silence(ctx context.Context) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	changes, err := t.silences(silenced, func(string) bool { return false })
+	if err != nil {
+		return nil, err
+	}
+	return changes, t.apply(ctx, changes)
+}
+
+// silences are the changes by suppressions of findings of credentials that are not
+// being judged. Those of the catalogue only end here: another catalogue has
+// everything judged.
+func (t *Ticker) silences(silenced map[schema.FindingID]Suppression, judged func(credential string) bool) ([]Change, error) {
 	var changes []Change
 	for id, one := range t.known {
 		s, silent := silenced[id]
-		if one.status == schema.StatusResolved || silent == (one.status == schema.StatusSuppressed) {
+		stays := silent || one.until.After(t.now)
+		suppressed := one.status == schema.StatusSuppressed
+		if one.status == schema.StatusResolved || stays == suppressed || !silent && !suppressed || judged(one.credential) {
 			continue
 		}
 		var f schema.Finding
@@ -127,14 +131,13 @@ func (t *Ticker) silence(ctx context.Context) ([]Change, error) {
 			return nil, fmt.Errorf("read finding %s: %w", id, err)
 		}
 		if silent {
-			silence(&f, s)
+			detector.Suppress(&f, s.Until, s.Reason)
 			changes = append(changes, Change{Suppressed, f})
 			continue
 		}
-		f.Status = schema.StatusOpen
-		f.Reasons = slices.DeleteFunc(f.Reasons, func(r string) bool { return strings.HasPrefix(r, suppressedBecause) })
+		detector.Unsuppress(&f)
 		changes = append(changes, Change{Reopened, f})
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(string(a.Finding.ID), string(b.Finding.ID)) })
-	return changes, t.apply(ctx, changes)
+	return changes, nil
 }

@@ -153,6 +153,10 @@ type Ticker struct {
 	foreign []schema.Finding
 	term    uint64
 	active  int
+	// catalog is that of the current step, now the time of the calls that were
+	// judged last.
+	catalog *catalog.Catalog
+	now     time.Time
 	// seen are the touches within the Overlap that were judged, upto their latest.
 	seen map[Minute]uint64
 	upto time.Time
@@ -176,6 +180,8 @@ type known struct {
 	severity   schema.Severity
 	// score says that it is ranked, over that it is over the budget of its day.
 	score, over bool
+	// until is when the catalogue's suppression of it ends.
+	until time.Time
 }
 
 // New returns a ticker that has done nothing yet.
@@ -222,6 +228,8 @@ func (t *Ticker) Tick(ctx context.Context, everything bool) (Result, error) {
 		// Whoever had the lead before changed what is known here.
 		t.known, t.term = nil, lead
 	}
+	cat := t.cfg.Catalog()
+	t.catalog = cat
 	if err := t.load(ctx); err != nil {
 		return Result{}, err
 	}
@@ -241,7 +249,6 @@ func (t *Ticker) Tick(ctx context.Context, everything bool) (Result, error) {
 		return Result{}, err
 	}
 	fresh := t.fresh(touches)
-	cat := t.cfg.Catalog()
 	result := Result{Full: t.due(cat, everything, len(fresh) > 0)}
 	if !result.Full && len(fresh) == 0 {
 		// A silence may have ended, or begun; another shard may have found something
@@ -299,7 +306,7 @@ func (t *Ticker) load(ctx context.Context) error {
 		if !t.cfg.Shard.Owns(list[i].Credential.ID) {
 			continue
 		}
-		one, err := stored(&list[i])
+		one, err := t.stored(&list[i])
 		if err != nil {
 			return err
 		}
@@ -309,12 +316,16 @@ func (t *Ticker) load(ctx context.Context) error {
 	return nil
 }
 
-func stored(f *schema.Finding) (known, error) {
+func (t *Ticker) stored(f *schema.Finding) (known, error) {
 	body, err := json.Marshal(f)
 	if err != nil {
 		return known{}, fmt.Errorf("write finding %s: %w", f.ID, err)
 	}
-	return known{body, f.Status, f.Credential.ID, f.Severity, f.Score != nil, f.OverBudget}, nil
+	one := known{body: body, status: f.Status, credential: f.Credential.ID, severity: f.Severity, score: f.Score != nil, over: f.OverBudget}
+	if s := t.catalog.Suppression(f); s != nil {
+		one.until = s.Until
+	}
+	return one, nil
 }
 
 // fresh are the principals whose touches were not judged yet, each once.
@@ -401,7 +412,7 @@ func (t *Ticker) judge(ctx context.Context, cat *catalog.Catalog, fresh []schema
 		judged[name] = true
 	}
 	concerned := func(name string) bool { return result.Full || judged[name] }
-	t.active = summary.Active
+	t.active, t.now = summary.Active, summary.Now
 	moved, err := t.rank(h.findings, concerned)
 	if err != nil {
 		return err
@@ -410,7 +421,11 @@ func (t *Ticker) judge(ctx context.Context, cat *catalog.Catalog, fresh []schema
 	if err != nil {
 		return err
 	}
-	changes = append(changes, moved...)
+	silent, err := t.silences(silenced, concerned)
+	if err != nil {
+		return err
+	}
+	changes = append(changes, merged(moved, silent)...)
 	if err := t.apply(ctx, changes); err != nil {
 		return err
 	}
@@ -420,6 +435,16 @@ func (t *Ticker) judge(ctx context.Context, cat *catalog.Catalog, fresh []schema
 		t.full, t.digest = t.cfg.Now(), cat.Digest
 	}
 	return nil
+}
+
+// merged is a change of its side of the budget, unless another change of the same
+// finding takes its place: the next step says the first of what that then is.
+func merged(moved, silent []Change) []Change {
+	ids := map[schema.FindingID]bool{}
+	for i := range silent {
+		ids[silent[i].Finding.ID] = true
+	}
+	return append(slices.DeleteFunc(moved, func(c Change) bool { return ids[c.Finding.ID] }), silent...)
 }
 
 // apply saves changes and takes them as known.
@@ -434,7 +459,7 @@ func (t *Ticker) apply(ctx context.Context, changes []Change) error {
 		}
 	}
 	for i := range findings {
-		one, err := stored(&findings[i])
+		one, err := t.stored(&findings[i])
 		if err != nil {
 			return err
 		}

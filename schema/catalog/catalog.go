@@ -24,6 +24,9 @@ type Catalog struct {
 	Sources []SourceCoverage
 	// Changes are the approved ones, in the order of their files and lines.
 	Changes []Change
+	// Suppressions are what is not to be heard of for a while, in the order of
+	// their files and lines.
+	Suppressions []Suppression
 	// Notes tell what was passed over in reading, such as parts of an OpenAPI
 	// document that cannot be used.
 	Notes []Note

@@ -10,7 +10,7 @@ import (
 	"github.com/scopedrift/scopedrift/schema"
 )
 
-var sectionNames = []string{"services", "scopes", "credentials", "groups", "sources", "changes"}
+var sectionNames = []string{"services", "scopes", "credentials", "groups", "sources", "changes", "suppressions"}
 
 // sections reads one document of a catalogue file and returns how many sections
 // it has.
@@ -21,7 +21,7 @@ func (l *loader) sections(file *sourceFile, n *node) int {
 	}
 	f, _ := l.fields(file, n, "catalogue", sectionNames...)
 	read := map[string]func(*sourceFile, *node){
-		"services": l.service, "scopes": l.scope, "credentials": l.credential, "groups": l.group, "sources": l.source, "changes": l.change,
+		"services": l.service, "scopes": l.scope, "credentials": l.credential, "groups": l.group, "sources": l.source, "changes": l.change, "suppressions": l.suppression,
 	}
 	count := 0
 	for _, name := range sectionNames {

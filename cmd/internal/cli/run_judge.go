@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,8 @@ type judge struct {
 	outbox  []*notify.Outbox
 	took    func(time.Duration)
 	failed  atomic.Uint64
+	// notes are what the last pass over everything could not do.
+	notes []string
 }
 
 // division is how a judge divides the work with others.
@@ -174,6 +177,12 @@ func (j *judge) pass(ctx context.Context, everything bool) error {
 	}
 	if err != nil {
 		return err
+	}
+	if result.Full && !slices.Equal(result.Notes, j.notes) {
+		j.notes = result.Notes
+		for _, note := range result.Notes {
+			j.station.log.Warn().Msg(note)
+		}
 	}
 	for i := range result.Changes {
 		if err := output.Line(j.env.Stdout, &result.Changes[i].Finding); err != nil {

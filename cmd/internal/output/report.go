@@ -49,9 +49,10 @@ type Summary struct {
 	// Unmapped explains in words why uses could not be judged, with how many.
 	Unmapped map[string]uint64 `json:"unmapped,omitempty"`
 	// Findings counts by severity those that are open and within the budget of
-	// their day, OverBudget those over it.
+	// their day, OverBudget those over it, Suppressed those that are silenced.
 	Findings   map[string]int `json:"findings"`
 	OverBudget int            `json:"over_budget,omitempty"`
+	Suppressed int            `json:"suppressed,omitempty"`
 	// Withheld says what detections would not say, and why.
 	Withheld []Withheld `json:"withheld,omitempty"`
 	Notes    []string   `json:"notes,omitempty"`
@@ -153,7 +154,7 @@ func Write(w io.Writer, format Format, r *Report, o Options) error {
 	case Text:
 		return writeText(w, r, o)
 	case Grid:
-		counted := slices.DeleteFunc(slices.Clone(r.Findings), func(f schema.Finding) bool { return f.OverBudget })
+		counted := slices.DeleteFunc(slices.Clone(r.Findings), func(f schema.Finding) bool { return f.OverBudget || f.Status == schema.StatusSuppressed })
 		return findingTable(counted).Print(w, o.Columns, o.Paint)
 	case JSON:
 		return Document(w, r)
@@ -182,13 +183,15 @@ func (r *Report) Tidy() {
 	if r.Coverage == nil {
 		r.Coverage = []schema.Coverage{}
 	}
-	r.Summary.Findings, r.Summary.OverBudget = map[string]int{}, 0
+	r.Summary.Findings, r.Summary.OverBudget, r.Summary.Suppressed = map[string]int{}, 0, 0
 	for _, s := range schema.Severities() {
 		r.Summary.Findings[s] = 0
 	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		switch {
+		case f.Status == schema.StatusSuppressed:
+			r.Summary.Suppressed++
 		case f.Status != schema.StatusOpen:
 		case f.OverBudget:
 			r.Summary.OverBudget++

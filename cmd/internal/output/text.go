@@ -88,7 +88,7 @@ func writeText(w io.Writer, r *Report, o Options) error {
 	for _, word := range words {
 		var these []*schema.Finding
 		for i := range r.Findings {
-			if f := &r.Findings[i]; f.Severity.String() == word && !f.OverBudget {
+			if f := &r.Findings[i]; f.Severity.String() == word && !f.OverBudget && f.Status != schema.StatusSuppressed {
 				these = append(these, f)
 			}
 		}
@@ -183,7 +183,7 @@ func span(f *schema.Finding) string {
 // remembered.
 func (p *prose) summary(r *Report) {
 	s := &r.Summary
-	total := len(r.Findings) - s.OverBudget
+	total := len(r.Findings) - s.OverBudget - s.Suppressed
 	var by []string
 	words := schema.Severities()
 	slices.Reverse(words)
@@ -201,6 +201,10 @@ func (p *prose) summary(r *Report) {
 	if s.OverBudget > 0 {
 		p.label("over budget", fmt.Sprintf("%s less odd than the day's budget has room for: -o json has them, and so has scopedrift findings --over-budget on a store",
 			Count(uint64(s.OverBudget), "finding")))
+	}
+	if s.Suppressed > 0 {
+		p.label("suppressed", fmt.Sprintf("%s that the catalogue silences: -o json has them with the reasons, and so has scopedrift findings --status suppressed on a store",
+			Count(uint64(s.Suppressed), "finding")))
 	}
 	p.label("calls", p.callsLine(r))
 	p.list("read", inputLines(s.Inputs))
