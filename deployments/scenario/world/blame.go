@@ -38,10 +38,13 @@ func (w *world) shown(d *deed, codes ...string) {
 func (w *world) blame(d *deed, held bool) {
 	c, k := d.campaign, w.state[d.campaign]
 	before := slices.Clone(c.Must)
-	if c.From.IsZero() {
+	if c.From.IsZero() || d.at.Before(c.From) {
 		c.From = d.at
 	}
-	c.To, c.Calls = d.at, c.Calls+1
+	if d.at.After(c.To) {
+		c.To = d.at
+	}
+	c.Calls++
 	c.Credentials = add(c.Credentials, w.known(d.by))
 	key := d.by.name + "|" + d.service.name + "|" + d.op.name
 	_, usual := w.first[key]
