@@ -44,7 +44,7 @@ func BenchmarkWorld(b *testing.B) {
 	var memory int64
 	for b.Loop() {
 		began := time.Now()
-		state := runProgram(b, environment, "detect", "--once", "-q", "--catalog", w.Catalogue, "--data", data, "--key", w.Key)
+		state := runProgram(b, environment, "detect", "--once", "-q", "--catalog", w.Catalogue, "--data", data)
 		took = time.Since(began)
 		if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
 			memory = usage.Maxrss
