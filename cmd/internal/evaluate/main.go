@@ -114,5 +114,8 @@ func run(ctx context.Context, args []string, out, talk io.Writer) error {
 			return fmt.Errorf("write the report: %w", err)
 		}
 	}
+	if n := t.invented(); n > 0 {
+		return fmt.Errorf("%d findings of rules say what the full logs contradict: see \"invented\" above", n)
+	}
 	return nil
 }

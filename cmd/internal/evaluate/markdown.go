@@ -64,7 +64,7 @@ func (t *tally) markdown(day string) string {
 	fmt.Fprintf(&b, preface, day, len(t.worlds), t.worlds[0].Seed, t.worlds[len(t.worlds)-1].Seed, t.calls)
 	table(&b, t.recall())
 	b.WriteString("## What is true\n\nA finding is true if its credential lies in a campaign for which the detection may speak, or has that fault by design " +
-		"of the company. Every world holds look-alikes of every detection: what is harmless and looks otherwise.\n\n")
+		"of the company. Counted are findings of medium severity and above; low ones are notes, of which nobody is called. Every world holds look-alikes of every detection: what is harmless and looks otherwise.\n\n")
 	table(&b, t.precision())
 	average, worst := t.mean()
 	fmt.Fprintf(&b, "Findings of medium severity and above, within the budget, a day for 1,000 identities: %.1f on average, %.1f in the worst world. "+

@@ -91,15 +91,15 @@ func (t *tally) recall() []row {
 
 // precision is the table of what was true.
 func (t *tally) precision() []row {
-	rows := []row{{"detection", "findings", "true", "false", "of them high", "precision", "company faults found", "look-alikes fired"}}
+	rows := []row{{"detection", "findings", "true", "false", "of them high", "precision", "low notes (false)", "company faults found", "look-alikes fired"}}
 	for _, code := range codes {
 		n, faults, alikes := entry(t.findings, code), entry(t.faults, code), entry(t.alikes, code)
 		if !t.present[code] {
-			rows = append(rows, row{code, "not there", "-", "-", "-", "-", share(faults[0], faults[1]), share(alikes[0], alikes[1])})
+			rows = append(rows, row{code, "not there", "-", "-", "-", "-", "-", share(faults[0], faults[1]), share(alikes[0], alikes[1])})
 			continue
 		}
 		rows = append(rows, row{code, fmt.Sprint(n.right + n.wrong), fmt.Sprint(n.right), fmt.Sprint(n.wrong), fmt.Sprint(n.wrongHigh),
-			share(n.right, n.right+n.wrong), share(faults[0], faults[1]), share(alikes[0], alikes[1])})
+			share(n.right, n.right+n.wrong), fmt.Sprintf("%d (%d)", n.notes, n.wrongNotes), share(faults[0], faults[1]), share(alikes[0], alikes[1])})
 	}
 	return rows
 }

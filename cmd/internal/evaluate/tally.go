@@ -18,8 +18,9 @@ type chance struct {
 	late time.Duration
 }
 
-// counts are a detection's true and false findings.
-type counts struct{ right, wrong, wrongHigh int }
+// counts are a detection's true and false findings of medium severity and above,
+// and its notes: low ones, of which nobody is called, and the false among them.
+type counts struct{ right, wrong, wrongHigh, notes, wrongNotes int }
 
 // failure is something missed or wrong.
 type failure struct {
@@ -122,8 +123,14 @@ func (t *tally) add(w *trial) {
 		if f.Severity >= schema.SeverityMedium {
 			loud++
 		}
-		n := entry(t.findings, f.Code)
-		if truly(w.truth, f) {
+		n, right := entry(t.findings, f.Code), truly(w.truth, f)
+		if f.Severity == schema.SeverityLow {
+			if n.notes++; !right {
+				n.wrongNotes++
+			}
+			continue
+		}
+		if right {
 			n.right++
 			continue
 		}
@@ -243,6 +250,15 @@ func (t *tally) ablated(name string, whole, part *trial) {
 			l.invented = append(l.invented, fmt.Sprintf("%s %s %s: %s", whole.cfg.Name(), f.Severity, f.ID, f.Title))
 		}
 	}
+}
+
+// invented counts what rules said of less than all logs, and falsely.
+func (t *tally) invented() int {
+	n := 0
+	for _, l := range t.ablation {
+		n += len(l.invented)
+	}
+	return n
 }
 
 // entry returns a map's value, made if it is not there.
