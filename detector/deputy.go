@@ -41,7 +41,9 @@ func (r *run) crossed(ctx context.Context) ([]rule.Deputed, error) {
 		}
 	}
 	var pairs []rule.Crossing
-	if err := r.facts.Crossings(ctx, r.window, hashes, func(c *rule.Crossing) error { pairs = append(pairs, *c); return nil }); err != nil {
+	// Habits are older than the window.
+	w := schema.Window{From: r.from, To: r.window.To}
+	if err := r.facts.Crossings(ctx, w, hashes, func(c *rule.Crossing) error { pairs = append(pairs, *c); return nil }); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(pairs, func(a, b rule.Crossing) int {
@@ -103,8 +105,8 @@ func (r *run) deputed(ctx context.Context, p *rule.Crossing, deputy *rule.Subjec
 }
 
 // knownTenants finds out whether those that caused calls were only ever seen in
-// their tenant before, for long enough. Where they had others cross before, that
-// is their habit.
+// their tenant for long enough before the first crossing. Who has others cross
+// from the beginning does so by habit.
 func (r *run) knownTenants(ctx context.Context, p *rule.Crossing, list []rule.Deputed) error {
 	tenants := map[*rule.Subject]map[string]bool{}
 	days := map[*rule.Subject]map[schema.Day]bool{}
@@ -137,7 +139,7 @@ func (r *run) knownTenants(ctx context.Context, p *rule.Crossing, list []rule.De
 	for i := range list {
 		d := &list[i]
 		s := d.Cause.Subject
-		d.Known = len(tenants[s]) == 1 && tenants[s][d.Cause.Step.Tenant] && len(days[s]) >= rule.HomeDays && len(p.Days) == 1
+		d.Known = len(tenants[s]) == 1 && tenants[s][d.Cause.Step.Tenant] && len(days[s]) >= rule.HomeDays
 	}
 	return nil
 }

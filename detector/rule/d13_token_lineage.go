@@ -294,6 +294,11 @@ func (a *Ancestry) newPair(issue *Issue) {
 			}
 		}
 	}
+	for i := range issue.Minter.Principals {
+		if seen := issue.Minter.Principals[i].First; seen.Before(since) {
+			since = seen
+		}
+	}
 	days := first.Sub(since).Hours() / 24
 	if days < LineageDays {
 		return
@@ -321,7 +326,7 @@ func (a *Ancestry) newPair(issue *Issue) {
 	f.Severity, f.Confidence = schema.SeverityMedium, 0.55
 	f.Score = &schema.Score{Day: first.UTC().Format(time.DateOnly), Surprise: math.Round(-100*math.Log10(p)) / 100, Breadth: 0, Reach: w.points}
 	f.Reasons = []string{
-		fmt.Sprintf("known to issue for %s, to %s", count(int(days), "day"), some(known, 5)),
+		fmt.Sprintf("known for %s; obtained credentials before as %s", count(int(days), "day"), some(known, 5)),
 		fmt.Sprintf("a new one on a day has a probability of %.2f by its own rate", p),
 		w.reason(f.Severity),
 		"confidence 0.55: new is not wrong",

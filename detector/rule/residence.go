@@ -19,8 +19,10 @@ const (
 	// a week, so that weekends and weekly jobs were seen once.
 	HomeDays = 7
 	// maxTenants is how many credentials may be at home at one address before
-	// it is taken for a shared way out (address translation, a node).
-	maxTenants = 2
+	// it is taken for a shared way out (address translation, a node), and
+	// maxOwn at one workload before it is taken for a way in that many come
+	// through (a gateway), whose calls are others'.
+	maxTenants, maxOwn = 2, 5
 )
 
 // Place is where one credential is used: a workload with all its replicas, or
@@ -84,9 +86,13 @@ func NewResidence(s *Subject, seats []Seat) *Residence {
 	return r
 }
 
-// declared reports whether the catalogue says where the credential is at home.
+// declared reports whether the catalogue says where the credential is at home,
+// in words that can be compared with those of the network for any place. A name
+// of another form ("deploy/ci" where the network gives SPIFFE ids) tells nothing
+// of any of them, and what is learned does.
 func (r *Residence) declared() bool {
-	return r.Subject.Declared != nil && r.Subject.Declared.Workload != ""
+	d := r.Subject.Declared
+	return d != nil && d.Workload != "" && slices.ContainsFunc(r.Places, func(p *Place) bool { return p.standing != incomparable })
 }
 
 // Homes returns where the credential was at home when a day began: where the
@@ -203,7 +209,7 @@ func (h *Houses) Own(place *Place, t time.Time) []*Residence {
 			}
 		}
 	}
-	if place.ByAddress() && len(own) > maxTenants {
+	if place.ByAddress() && len(own) > maxTenants || len(own) > maxOwn {
 		return nil
 	}
 	return own
