@@ -111,6 +111,32 @@ func (l *loader) some(f *fields, key string) []string {
 	return list
 }
 
+// checkChanges notes patterns of changes that nothing declared has: such a
+// change mostly covers nothing, and its author does not know.
+func (l *loader) checkChanges() {
+	var services, credentials, workloads []string
+	for _, s := range l.catalog.Services {
+		services = append(services, s.Name)
+	}
+	for _, c := range l.catalog.Credentials {
+		credentials, workloads = append(credentials, c.ID), append(workloads, c.Workload)
+	}
+	for i := range l.catalog.Changes {
+		c := &l.catalog.Changes[i]
+		check := func(patterns []string, what string, declared []string) {
+			for _, p := range patterns {
+				if len(declared) > 0 && !anyGlob([]string{p}, declared...) {
+					l.catalog.Notes = append(l.catalog.Notes, Note{c.File, c.Line,
+						fmt.Sprintf("change %q is for %s %q, which is none that is declared; it covers only what is seen under that name", c.ID, what, p)})
+				}
+			}
+		}
+		check(c.Services, "service", services)
+		check(c.Credentials, "credential", credentials)
+		check(c.Workloads, "workload", workloads)
+	}
+}
+
 // For reports whether the change is for a credential: names are all it is known
 // by, workloads all that it was seen at or is declared for. It says nothing of
 // what is done.

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -58,5 +59,19 @@ func TestChange(t *testing.T) {
 	window := &Change{From: day(2026, 3, 1), To: day(2026, 3, 2)}
 	if !window.For(nil, nil) || !window.Covers(act(func(*Act) {})) {
 		t.Error("a maintenance window that names nothing does not cover all of its time")
+	}
+}
+
+// TestChangeForNobody: a change for what nobody declared is said.
+func TestChangeForNobody(t *testing.T) {
+	c := load(t, `
+services: [{name: orders, hosts: [orders.example.com]}]
+credentials: [{id: ci-deployer, match: [{id: ci}], workload: deploy/ci}]
+changes:
+  - {id: good, who: {credentials: ["ci-*"], workloads: ["deploy/*"]}, what: {services: ["ord*"]}, from: 2026-03-01, to: 2026-03-02, reason: r, by: b}
+  - {id: typo, who: {credentials: [ci-deplyer]}, what: {services: [ordres]}, from: 2026-03-01, to: 2026-03-02, reason: r, by: b}
+`)
+	if len(c.Notes) != 2 || !strings.Contains(c.Notes[0].Text, `"typo" is for service "ordres"`) || !strings.Contains(c.Notes[1].Text, `credential "ci-deplyer"`) || c.Notes[1].Line != 6 {
+		t.Errorf("notes %+v", c.Notes)
 	}
 }

@@ -17,6 +17,7 @@ func (l *loader) finish() {
 	l.checkUnused()
 	l.checkScopes()
 	l.checkReferences()
+	l.checkChanges()
 	l.decideDialects()
 	// The lookups are built in any case: their conflicts are problems too.
 	l.catalog.index()

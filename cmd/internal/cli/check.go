@@ -65,6 +65,9 @@ func (a *app) checkCatalog(path string) error {
 	a.tick("%s: %s, %s, %s, %s; digest %s", path,
 		output.Count(uint64(len(c.Services)), "service"), output.Count(uint64(operations(c)), "operation"),
 		output.Count(uint64(len(c.Credentials)), "credential"), output.Count(uint64(grants(c)), "grant"), c.Digest)
+	if len(c.Changes)+len(c.Suppressions) > 0 {
+		a.tick("%s: %s, %s", path, output.Count(uint64(len(c.Changes)), "approved change"), output.Count(uint64(len(c.Suppressions)), "suppression"))
+	}
 	for _, note := range catalogNotes(c) {
 		a.say("note  %s", note)
 	}
