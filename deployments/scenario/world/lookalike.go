@@ -348,7 +348,7 @@ func (w *world) volumeLookAlikes() {
 // cloudLookAlikes are about issuing: D13, and the use of what was issued.
 func (w *world) cloudLookAlikes() {
 	launcher, chain := w.named("launcher"), w.named("stable-chain")
-	w.alike("D13", "applications started with their roles twice a day", false, w.start, w.end, launcher)
+	w.alike("D13", "applications started with their roles twice a day", false, w.start, w.start.AddDate(0, 0, w.cfg.Days/2), launcher)
 	w.alike("D13", "a chain of roles that is older than the window", false, w.start, w.end, chain)
 	chain.hold("sts:AssumeRole")
 	assume := w.cloud.operations[3]
