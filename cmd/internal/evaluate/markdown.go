@@ -71,7 +71,7 @@ func (t *tally) markdown(day string) string {
 		"These worlds hold %d campaigns and faults by design in each, far more than a real company of their size.\n\n", average, worst, len(t.campaignNames())/max(len(t.worlds), 1))
 	if rows := t.losses(); len(rows) > 1 {
 		b.WriteString("## What is lost when logs lack something\n\nThe same happens in the same worlds, and less of it is logged. *Invented* counts findings of rules, " +
-			"of medium severity and above, that the full data contradicts.\n\n")
+			"of medium severity and above, that the full data contradicts; *unexplained* those whose excuse is in what is left out, as an access request is in grants.\n\n")
 		table(&b, rows)
 	}
 	b.WriteString("## Look-alikes that fired\n\n")

@@ -106,7 +106,7 @@ func (t *tally) precision() []row {
 
 // losses is the table of what is lost where logs lack something.
 func (t *tally) losses() []row {
-	rows := []row{{"logs", "campaigns seen in full", "campaigns seen", "detections that lost most", "invented"}}
+	rows := []row{{"logs", "campaigns seen in full", "campaigns seen", "detections that lost most", "invented", "unexplained"}}
 	for _, a := range ablations {
 		l := t.ablation[a.name]
 		if l == nil {
@@ -132,7 +132,7 @@ func (t *tally) losses() []row {
 		for _, d := range drops[:min(4, len(drops))] {
 			lost = append(lost, d.code)
 		}
-		rows = append(rows, row{a.title, share(sum[0], sum[1]), share(sum[2], sum[3]), strings.Join(lost, "; "), fmt.Sprint(len(l.invented))})
+		rows = append(rows, row{a.title, share(sum[0], sum[1]), share(sum[2], sum[3]), strings.Join(lost, "; "), fmt.Sprint(len(l.invented)), fmt.Sprint(len(l.unexplained))})
 	}
 	return rows
 }

@@ -52,8 +52,10 @@ type tally struct {
 
 // loss is what an ablation costs.
 type loss struct {
-	recall   map[string]*[4]int // found and chances in the whole, then in the part
-	invented []string
+	recall map[string]*[4]int // found and chances in the whole, then in the part
+	// invented is what the full logs contradict, unexplained what they make
+	// harmless: it is so, and the reason why it may be is not in these logs.
+	invented, unexplained []string
 }
 
 func newTally(set world.Set, list []world.Config) *tally {
@@ -247,7 +249,12 @@ func (t *tally) ablated(name string, whole, part *trial) {
 	for i := range part.Findings {
 		f := &part.Findings[i]
 		if f.Score == nil && f.Severity > schema.SeverityLow && !known[f.ID] && !truly(whole.truth, f) {
-			l.invented = append(l.invented, fmt.Sprintf("%s %s %s: %s", whole.cfg.Name(), f.Severity, f.ID, f.Title))
+			text := fmt.Sprintf("%s %s %s: %s", whole.cfg.Name(), f.Severity, f.ID, f.Title)
+			if name == "no-grants" && f.Code == "D03" {
+				l.unexplained = append(l.unexplained, text) // refused, then allowed: that was so, and granted in between
+			} else {
+				l.invented = append(l.invented, text)
+			}
 		}
 	}
 }
