@@ -36,6 +36,8 @@ type StepQuery struct {
 	// Workloads are as the network names them.
 	Workloads []string
 	Services  []string
+	// Agents are user agents as logged.
+	Agents []string
 	// Operations are by name, of whichever service.
 	Operations []string
 	Traces     []rule.TraceKey
@@ -53,6 +55,6 @@ type StepQuery struct {
 
 // Empty reports whether the query chooses nothing.
 func (q *StepQuery) Empty() bool {
-	return len(q.Hashes) == 0 && len(q.Workloads) == 0 && len(q.Services) == 0 && len(q.Operations) == 0 && len(q.Traces) == 0 && len(q.Instances) == 0 &&
+	return len(q.Hashes) == 0 && len(q.Workloads) == 0 && len(q.Services) == 0 && len(q.Agents) == 0 && len(q.Operations) == 0 && len(q.Traces) == 0 && len(q.Instances) == 0 &&
 		!q.Minting && !q.Traced && len(q.Minted) == 0
 }

@@ -78,6 +78,7 @@ func stepConditions(q *StepQuery) string {
 	}
 	in("workload", q.Workloads)
 	in("service", q.Services)
+	in("user_agent", q.Agents)
 	in("operation", q.Operations)
 	if q.Traced {
 		b.WriteString(" AND trace_id != ''")

@@ -26,7 +26,43 @@ func (r *run) where(ctx context.Context, c *chunk) error {
 	if err := r.tenancies(ctx, c, w); err != nil {
 		return err
 	}
-	return r.issuedKeys(ctx, c, w)
+	if err := r.issuedKeys(ctx, c, w); err != nil {
+		return err
+	}
+	week := schema.Window{From: r.window.To.AddDate(0, 0, -rule.SharingDays), To: r.window.To}
+	for part := range slices.Chunk(c.hashesOf((*rule.Set).WantsTasks), maxHashes) {
+		err := r.facts.Tasks(ctx, week, part, func(t *rule.Task) error {
+			c.byHash[t.Hash].set.Task(t)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return r.driven(ctx, c)
+}
+
+// driven hands over the single calls by clients that people drive.
+func (r *run) driven(ctx context.Context, c *chunk) error {
+	agents := map[string]bool{}
+	hashes := c.hashesOf(func(s *rule.Set) bool {
+		clients := s.Clients()
+		for _, a := range clients {
+			agents[a] = true
+		}
+		return len(clients) > 0
+	})
+	for part := range slices.Chunk(hashes, maxHashes) {
+		q := StepQuery{Window: r.window, Hashes: part, Agents: keysOf(agents)}
+		err := r.facts.Steps(ctx, q, func(s *rule.Step) error {
+			c.byHash[s.Hash].set.Driven(s)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tenancies tells who else used the addresses that some credentials should not

@@ -65,7 +65,7 @@ func (f *Facts) Steps(_ context.Context, q detector.StepQuery, each func(*rule.S
 		}
 		c := &f.calls[i]
 		s := step(c)
-		if !q.Window.Contains(c.Time) || !listed(q.Hashes, c.hash) || !listed(q.Workloads, c.Workload) || !listed(q.Services, c.Service) ||
+		if !q.Window.Contains(c.Time) || !listed(q.Hashes, c.hash) || !listed(q.Workloads, c.Workload) || !listed(q.Services, c.Service) || !listed(q.Agents, c.UserAgent) ||
 			!listed(q.Operations, c.Operation) || q.Traced && c.TraceID == "" ||
 			!listed(q.Traces, s.Trace()) || !listed(q.Instances, c.Credential.Instance) || !listed(q.Minted, c.Mints) || q.Minting && c.Mints == "" {
 			continue

@@ -112,7 +112,7 @@ func (x *excused) close(out *Result) {
 // changeable are the detections that an approved change silences, wherever it
 // covers all that a finding of them is about. The others say what is wrong with a
 // grant or a credential, which no change makes right.
-var changeable = []string{DeniedThenAllowed, BehaviourDrift, AwayFromHome, BoundaryCrossing, LateralMovement, TokenLineage, DormantUse, ObjectEnumeration, Burst}
+var changeable = []string{DeniedThenAllowed, BehaviourDrift, AwayFromHome, HumanUse, BoundaryCrossing, LateralMovement, TokenLineage, DormantUse, ObjectEnumeration, Burst}
 
 // excuse takes the findings that approved changes cover out of a result.
 func (s *Set) excuse(out *Result) {

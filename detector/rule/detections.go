@@ -25,6 +25,8 @@ const (
 	UnusedScope         = "D04"
 	BehaviourDrift      = "D05"
 	AwayFromHome        = "D06"
+	SharedCredential    = "D07"
+	HumanUse            = "D08"
 	BoundaryCrossing    = "D09"
 	ObjectEnumeration   = "D10"
 	LateralMovement     = "D11"
@@ -99,6 +101,24 @@ var detections = []Detection{
 			"Refused credentials (401) do not count: anybody can send those.",
 		BenignIf:   "the workload moved, or calls through a gateway or address translation that the catalogue does not list",
 		Frameworks: []string{"NHI2:2025", "NHI9:2025", "API2:2023", "PR.AA-03", "T1550.001"},
+	},
+	{
+		Code: SharedCredential, Name: "shared-credential",
+		Short: "Several applications use one credential.",
+		Help: "Fires where two or more workloads (or addresses with a kind of client, where the logs name none) used a machine credential on three or more of seven days " +
+			"and have less than a fifth of their operations in common. Replicas, canaries that do a part of the work, blue and green, and successors with the same work are one application. " +
+			"The reasons say what a leak in one opens of the others, and the split.",
+		BenignIf:   "the places are parts of one application that were meant to share it",
+		Frameworks: []string{"NHI9:2025", "PR.AA-01"},
+	},
+	{
+		Code: HumanUse, Name: "human-use",
+		Short: "A person drives a machine's credential.",
+		Help: "Fires where five or more accepted calls by a client that people drive (browser, command-line tool, any client on a desktop system) bear two or more signs that add up to 0.7: " +
+			"the client, uneven pauses of seconds to minutes, working hours, an exploring order of operations. Sittings that repeat each other's order of operations are scripts and do not count, " +
+			"nor do command-line tools of build jobs or what an approved change covers. It is a score.",
+		BenignIf:   "somebody helped the program out on purpose (break-glass), or a script behaves like a person",
+		Frameworks: []string{"NHI10:2025", "DE.CM-03"},
 	},
 	{
 		Code: LateralMovement, Name: "lateral-movement",

@@ -2,12 +2,20 @@ package rule
 
 // whereRules are the rules about from where and by whom.
 type whereRules struct {
-	bound boundRule
+	bound  boundRule
+	shared sharedRule
+	human  humanRule
 }
 
-func newWhereRules(b base) whereRules { return whereRules{bound: boundRule{base: b}} }
+func newWhereRules(b base) whereRules {
+	return whereRules{bound: boundRule{base: b}, shared: sharedRule{base: b}, human: humanRule{base: b}}
+}
 
-func (w *whereRules) finish(out *Result) { w.bound.finish(out) }
+func (w *whereRules) finish(out *Result) {
+	w.bound.finish(out)
+	w.shared.finish(out)
+	w.human.finish(out)
+}
 
 // What the rules about from where and by whom want to see, in this order: arrivals;
 // who else used some addresses, who issued some keys.
@@ -17,7 +25,11 @@ func (w *whereRules) finish(out *Result) { w.bound.finish(out) }
 func (s *Set) WantsArrivals() bool { return s.where.bound.wants() }
 
 // Arrival takes one arrival; those of one principal and session follow each other.
-func (s *Set) Arrival(v *Arrival) { s.where.bound.arrival(v) }
+func (s *Set) Arrival(v *Arrival) {
+	s.where.bound.arrival(v)
+	s.where.shared.arrival(v)
+	s.where.human.arrival(v)
+}
 
 // Addresses are those of which D06 must know who used them. Call it after all
 // arrivals.
@@ -31,3 +43,17 @@ func (s *Set) Keys() []string { return s.where.bound.keys() }
 
 // Issued takes a call that issued one of the Keys.
 func (s *Set) Issued(c *Step) { s.where.bound.issued(c) }
+
+// WantsTasks reports whether what each place calls must be known for D07. Call it
+// after all arrivals.
+func (s *Set) WantsTasks() bool { return s.where.shared.wants() }
+
+// Task takes what one place called.
+func (s *Set) Task(t *Task) { s.where.shared.task(t) }
+
+// Clients are the user agents whose single calls D08 must see. Call it after all
+// arrivals.
+func (s *Set) Clients() []string { return s.where.human.clients() }
+
+// Driven takes a call by one of the Clients, in order of time.
+func (s *Set) Driven(c *Step) { s.where.human.step(c) }
