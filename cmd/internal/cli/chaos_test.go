@@ -276,12 +276,16 @@ func (c *chaos) leave(i int, clean bool) {
 	}
 }
 
-// settle waits until all that Kafka holds is confirmed.
+// standstill is how long nothing may be confirmed while something waits.
+const standstill = 3 * time.Minute
+
+// settle waits until all that Kafka holds is confirmed. How long that takes is
+// the machine's affair, but it has to go on.
 func (c *chaos) settle(conn driver.Conn) {
 	c.t.Helper()
 	topic, client := kafka.NamesOf(c.prefix).Calls, c.broker.Client(c.t)
-	var ends, stored uint64
-	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	var ends, stored, before uint64
+	for moved := time.Now(); time.Since(moved) < standstill; time.Sleep(200 * time.Millisecond) {
 		var requests []kafkago.OffsetRequest
 		for partition := range chaosPartitions {
 			requests = append(requests, kafkago.LastOffsetOf(partition))
@@ -297,8 +301,11 @@ func (c *chaos) settle(conn driver.Conn) {
 		if stored = c.one(conn, "sum(n) AS x FROM (SELECT max(next_offset) AS n FROM ranges WHERE state = 'confirmed' GROUP BY partition)"); stored == ends {
 			return
 		}
+		if stored != before {
+			before, moved = stored, time.Now()
+		}
 	}
-	c.t.Fatalf("%d of %d messages are confirmed\n%s\n%s", stored, ends, c.talk[0].String(), c.talk[1].String())
+	c.t.Fatalf("%d of %d messages are confirmed, and nothing moved in %v\n%s\n%s", stored, ends, standstill, c.talk[0].String(), c.talk[1].String())
 }
 
 func (c *chaos) one(conn driver.Conn, query string) (n uint64) {
