@@ -131,11 +131,16 @@ func (s *store) Surges(ctx context.Context, w schema.Window, keys []rule.SurgeKe
 	return nil
 }
 
+// pacedHashes bounds the principals of one question for paces: a sketch for every
+// hour of every operation must fit the engine's memory, a month of sixty of them
+// does in some hundred megabytes.
+const pacedHashes = 64
+
 // paces asks how fast the subjects of a chunk work, and then, of ever less, what
 // else tells whether that is unusual.
 func (r *run) paces(ctx context.Context, c *chunk) error {
 	w := schema.Window{From: r.env.Since.Truncate(time.Hour), To: r.folded.To}
-	for hashes := range slices.Chunk(c.hashesOf((*rule.Set).WantsPaces), maxHashes) {
+	for hashes := range slices.Chunk(c.hashesOf((*rule.Set).WantsPaces), pacedHashes) {
 		if err := r.facts.Paces(ctx, w, hashes, rule.LeastPace, func(p *rule.Pace) error { c.byHash[p.Hash].set.Pace(p); return nil }); err != nil {
 			return err
 		}
