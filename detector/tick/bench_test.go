@@ -63,7 +63,7 @@ func crowdStore(b *testing.B, conn driver.Conn, days int) {
 			b.Fatalf("%.200s: %v", statement, err)
 		}
 	}
-	exec("CREATE TABLE h (n UInt32, h FixedString(16)) ENGINE = MergeTree ORDER BY n")
+	exec("CREATE TABLE h (n UInt32, h FixedString(16)) ENGINE = MergeTree ORDER BY h")
 	for start := 0; start < crowd; start += 2000 {
 		var rows []string
 		for i := start; i < start+2000; i++ {
@@ -96,7 +96,7 @@ func crowdStore(b *testing.B, conn driver.Conn, days int) {
 func crowdRows(day, table string, calls, second int) string {
 	return fmt.Sprintf("(time, id, source_type, credential, credential_kind, credential_id, decision, service, operation, route_source, method, host, path, status, workload, client_address)"+
 		" SELECT toDateTime64(toDateTime(%[1]s), 6, 'UTC') + toIntervalSecond(intDiv(86000 * k, %[3]d) + n %% 300 + %[4]d) AS time, murmurHash3_128(n, k, %[1]s, %[4]d), 'envoy', h, 3,"+
-		" concat('client-', leftPad(toString(n), 5, '0')), 1, 'api', concat('GET /thing', toString(k %% %[5]d), '/{id}'), 3, 'GET', 'api.test', concat('/thing', toString(k %% %[5]d), '/', toString(k)), 200,"+
+		" concat('client-', leftPad(toString(n), 5, '0')), 1, 'api', concat('GET /thing', toString(k %% %[5]d), '/{id}'), 3, 'GET', 'api.test', '/', 200,"+
 		" concat('deploy/app-', toString(n)), toIPv6('::ffff:10.1.2.3') FROM %[2]s, (SELECT number AS k FROM numbers(%[3]d)) AS ks", day, table, calls, second, crowdOps)
 }
 

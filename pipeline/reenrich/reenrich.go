@@ -10,8 +10,10 @@
 // change. Days whose raw calls are gone keep their old names.
 //
 // It cannot see calls that are being inserted while it works: nobody may write
-// to the store meanwhile. A write that it notices ends it before anything is
-// swapped. It does not work on the tables of a cluster.
+// to the store meanwhile. On a shared store it does not begin while somebody does,
+// and a write that it notices ends it before anything is swapped; an insert that
+// begins in the moment of the swap itself is noticed, and not prevented. It does
+// not work on the tables of a cluster.
 package reenrich
 
 import (
@@ -30,7 +32,8 @@ import (
 	"github.com/scopedrift/scopedrift/schema/table"
 )
 
-// Config says what is brought to which catalogue. All but Progress is required.
+// Config says what is brought to which catalogue. All but Shared and Progress is
+// required.
 type Config struct {
 	Conn    driver.Conn
 	Catalog *catalog.Catalog
@@ -38,6 +41,8 @@ type Config struct {
 	From, To time.Time
 	// Run names the run in the store; unique there.
 	Run string
+	// Shared says that others may write to the store, who are then looked for.
+	Shared bool
 	// Progress is told of each day that was looked at; it may be nil.
 	Progress func(day time.Time, changed uint64)
 }
@@ -60,13 +65,16 @@ type Job struct {
 	feeds  []feed
 	// columns are those of the calls, in their order.
 	columns []string
+	writers writers
 }
 
 // New returns a job that has done nothing yet.
 func New(cfg Config) *Job { return &Job{cfg: cfg, enrich: enrich.New(cfg.Catalog)} }
 
 var (
-	errCluster  = errors.New("the store is a cluster's, whose days cannot be swapped: scan or ingest the logs of those days anew into another database")
+	errCluster = errors.New("the store is a cluster's, whose days cannot be swapped: scan or ingest the logs of those days anew into another database")
+	errLost    = errors.New("calls were stored in the very moment in which days were swapped, and may be missing on those days: stop what writes to the store, " +
+		"run it again, and ingest or scan anew what came in within this minute")
 	errDisagree = errors.New("calls were stored while days were swapped, and are missing in rollups: stop what writes to the store, and run it again, which heals them")
 	// ErrWritten says that calls were stored meanwhile.
 	ErrWritten = errors.New("calls were stored while days were prepared, so nothing was swapped: stop what writes to the store (Kafka keeps what comes meanwhile), and try again")
@@ -84,6 +92,9 @@ func (j *Job) Run(ctx context.Context) (Stats, error) {
 	}
 	broken, err := j.unfinished(ctx)
 	if err != nil {
+		return j.stats, err
+	}
+	if j.writers, err = j.look(ctx, lull); err != nil {
 		return j.stats, err
 	}
 	j.stats.Healed = len(broken)
@@ -210,8 +221,15 @@ func (j *Job) month(ctx context.Context, days []time.Time, broken []swap) error 
 	if err := j.mark(ctx, one, begun); err != nil {
 		return err
 	}
+	if err := j.still(ctx, j.writers); err != nil {
+		// Nothing is swapped yet, so the mark may go.
+		return errors.Join(err, j.mark(ctx, one, done))
+	}
 	if err := j.swap(ctx, swapped); err != nil {
 		return err
+	}
+	if err := j.still(ctx, j.writers); err != nil {
+		return errors.Join(errLost, err)
 	}
 	if err := j.verify(ctx, swapped); err != nil {
 		return err

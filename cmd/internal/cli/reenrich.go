@@ -24,7 +24,9 @@ whose raw calls are gone keep their names. What broke off is healed by the next
 run.
 
 Nothing else may store calls meanwhile: with --data DIR that is seen to; with
---clickhouse stop the ingesters first (Kafka keeps what comes).`,
+--clickhouse stop the ingesters first (Kafka keeps what comes). It does not begin
+where something was stored in the last minute, and swaps nothing where something
+was stored since it began.`,
 		Example: "  scopedrift reenrich --data store/ --catalog catalogue/ --from 2026-03-01 --to 2026-03-31\n" +
 			"  scopedrift reenrich --clickhouse clickhouse://db.example.com:9000/scopedrift --catalog catalogue/ --from 2026-03-01",
 	}
@@ -64,7 +66,7 @@ func (a *app) reenrich(ctx context.Context) (err error) {
 	p := a.startProgress()
 	defer p.stop()
 	p.enter("naming calls anew", 0)
-	stats, err := reenrich.New(reenrich.Config{Conn: s.conn, Catalog: cat, From: from, To: last, Run: newRun()}).Run(ctx)
+	stats, err := reenrich.New(reenrich.Config{Conn: s.conn, Catalog: cat, From: from, To: last, Run: newRun(), Shared: a.settings.data == ""}).Run(ctx)
 	if err != nil {
 		return s.why(ctx, err)
 	}
