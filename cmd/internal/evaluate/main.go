@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"slices"
 	"strconv"
@@ -83,6 +84,16 @@ func parse(args []string, talk io.Writer) (*options, error) {
 	return o, nil
 }
 
+// version is the first line that the program says of itself.
+func version(ctx context.Context, program string) string {
+	text, err := exec.CommandContext(ctx, program, "version").Output()
+	if err != nil {
+		return "an unknown version"
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	return line
+}
+
 func run(ctx context.Context, args []string, out, talk io.Writer) error {
 	o, err := parse(args, talk)
 	if errors.Is(err, flag.ErrHelp) {
@@ -110,7 +121,7 @@ func run(ctx context.Context, args []string, out, talk io.Writer) error {
 		}
 	}
 	if o.out != "" {
-		if err := os.WriteFile(o.out, []byte(t.markdown(time.Now().UTC().Format(time.DateOnly))), 0o644); err != nil {
+		if err := os.WriteFile(o.out, []byte(t.markdown(time.Now().UTC().Format(time.DateOnly), version(ctx, o.program))), 0o644); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 const preface = `# How well the detections do
 
-Written by ` + "`make eval`" + ` on %s; do not edit. It simulates %d companies (seeds %d to %d, %d calls), scans
+Written by ` + "`make eval`" + ` on %s with %s; do not edit. It simulates %d companies (seeds %d to %d, %d calls), scans
 their logs with the real program, and compares the findings with what is known about each company. No threshold
 was tuned on these worlds: work on detections uses others (` + "`make eval SET=dev`" + `), with other seeds, names, sizes and
 lengths. What a campaign should make fire is worked out from the definitions of the detections and the attacker's
@@ -59,9 +59,9 @@ func sample(b *strings.Builder, list []failure) {
 }
 
 // markdown writes the whole report.
-func (t *tally) markdown(day string) string {
+func (t *tally) markdown(day, program string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, preface, day, len(t.worlds), t.worlds[0].Seed, t.worlds[len(t.worlds)-1].Seed, t.calls)
+	fmt.Fprintf(&b, preface, day, program, len(t.worlds), t.worlds[0].Seed, t.worlds[len(t.worlds)-1].Seed, t.calls)
 	table(&b, t.recall())
 	b.WriteString("## What is true\n\nA finding is true if its credential lies in a campaign for which the detection may speak, or has that fault by design " +
 		"of the company. Counted are findings of medium severity and above; low ones are notes, of which nobody is called. Every world holds look-alikes of every detection: what is harmless and looks otherwise.\n\n")
