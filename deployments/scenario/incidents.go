@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -50,4 +51,25 @@ func (w *world) incidents() {
 	// The deployer looks for secrets in a namespace that is not its own.
 	w.kube(deployer, on(9, 15, 20, 0), object{"list", "", "secrets", "", "kube-system", ""}, 403)
 	w.kube(deployer, on(9, 15, 20, 9), object{"get", "", "secrets", "", "kube-system", "bootstrap-token"}, 403)
+
+	w.movement()
+}
+
+// movement tells of an order that is more than one: what a partner sends makes
+// the order service act with the payment service's token, which it found.
+func (w *world) movement() {
+	// Dice of its own, so that the rest of the month stays what it was.
+	m := &world{rand: rand.New(rand.NewPCG(27, 10)), logs: w.logs}
+	entry, orders, stolen := borealis, ordersSvc, paymentsSvc
+	entry.address = "192.0.2.66"
+	for i, t := range []time.Time{on(27, 22, 47, 3), on(27, 22, 51, 40)} {
+		trace := fmt.Sprintf("5ca1ab1e%024x", 47+i)
+		entry.trace, entry.lasts = trace, 900
+		m.call(&entry, t, "orders", "POST", "/tenants/borealis/orders", 201)
+		orders.trace, orders.lasts = trace, 40
+		m.call(&orders, t.Add(80*time.Millisecond), "payments", "GET", "/payments/4411", 200)
+		stolen.trace, stolen.lasts, stolen.spiffe = trace, 120, ordersSvc.spiffe
+		stolen.agent = "python-httpx/0.28"
+		m.call(&stolen, t.Add(240*time.Millisecond), "payments", "POST", "/payouts", 201)
+	}
 }

@@ -19,6 +19,10 @@ type caller struct {
 	// address is where it calls from; the last number varies.
 	address string
 	agent   string
+	// trace is the trace that its calls are parts of, each of its own where it
+	// is empty; lasts how many milliseconds a call takes, some where it is 0.
+	trace string
+	lasts int
 }
 
 const (
@@ -93,6 +97,12 @@ func (w *world) call(c *caller, at time.Time, service, method, path string, stat
 		Duration: 2 + w.rand.IntN(180), Method: method, Path: path, Protocol: "HTTP/2", RequestID: w.uuid(), Code: status,
 		Details: "via_upstream", Flags: "-", Route: "default", Start: at.Format("2006-01-02T15:04:05.000Z"),
 		Traceparent: "00-" + w.hexID(16) + "-" + w.hexID(8) + "-01", Cluster: "inbound|8080||", Host: "127.0.0.1:8080", Agent: c.agent,
+	}
+	if c.trace != "" {
+		l.Traceparent = "00-" + c.trace + "-" + w.hexID(8) + "-01"
+	}
+	if c.lasts > 0 {
+		l.Duration = c.lasts
 	}
 	if c.spiffe == ingress {
 		l.Forwarded = &address

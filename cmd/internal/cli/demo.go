@@ -65,6 +65,9 @@ func (a *app) demo(ctx context.Context, keep string) error {
 	if err := t.explain(&r.report); err != nil {
 		return err
 	}
+	if err := t.movement(&r.report); err != nil {
+		return err
+	}
 	if err := t.recommend(ctx); err != nil {
 		return err
 	}
@@ -196,6 +199,22 @@ func (t *teller) explain(r *output.Report) error {
 	o := t.options(nil)
 	o.Next = seen.nextCommand
 	return output.Explain(t.env.Stdout, chosen, o)
+}
+
+// movement draws the way of a lateral movement, from its entry to its target.
+func (t *teller) movement(r *output.Report) error {
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if f.Code != rule.LateralMovement || len(f.Evidence.Hops) == 0 {
+			continue
+		}
+		t.heading("Who went where?")
+		t.command("scopedrift investigate --catalog %scatalogue --data %sstore %s", t.dir, t.dir, f.ID)
+		t.print("%s.", f.Title)
+		fmt.Fprintln(t.env.Stdout)
+		return output.WriteWay(t.env.Stdout, f.Evidence.Hops)
+	}
+	return nil
 }
 
 // recommend shows the smaller grant of the credential that holds too much.

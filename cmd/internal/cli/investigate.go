@@ -61,7 +61,7 @@ func (a *app) investigateCommand() *cobra.Command {
 }
 
 // findingID is what the id of a finding, or the beginning of one, looks like.
-var findingID = regexp.MustCompile(`^(?i)D\d\d-[0-9a-f]*$`)
+var findingID = regexp.MustCompile(`^(?i)D\d\d(-[0-9a-f]*)?$`)
 
 // question reads what is asked about.
 func question(name string, findings []schema.Finding) (investigate.Question, error) {

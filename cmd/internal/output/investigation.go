@@ -156,9 +156,9 @@ func when(from, to time.Time, step string, steps int) string {
 		}
 		last := to.Add(-time.Nanosecond).UTC()
 		if last.YearDay() == from.UTC().YearDay() {
-			return from.UTC().Format("2006-01-02 15:04") + " to " + last.Format("15:59")
+			return from.UTC().Format("2006-01-02 15:04") + " to " + last.Format("15") + ":59"
 		}
-		return from.UTC().Format("2006-01-02 15:04") + " to " + last.Format("01-02 15:59")
+		return from.UTC().Format("2006-01-02 15:04") + " to " + last.Format("01-02 15") + ":59"
 	}
 	if steps == 1 && step == "day" {
 		return from.UTC().Format(time.DateOnly)

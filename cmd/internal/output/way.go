@@ -74,6 +74,13 @@ func drawWay(out *bufio.Writer, hops []schema.Hop, indent string) {
 	}
 }
 
+// WriteWay draws hops as text that fits a terminal of 80 columns.
+func WriteWay(w io.Writer, hops []schema.Hop) error {
+	out := bufio.NewWriter(w)
+	drawWay(out, hops, "  ")
+	return out.Flush()
+}
+
 // WriteWayDOT writes hops as a graph in the DOT language.
 func WriteWayDOT(w io.Writer, title string, hops []schema.Hop) error {
 	g := newGraph(title)
