@@ -28,6 +28,10 @@ const (
 	// stillDays is for how many days a key must not have been used from a new
 	// network: of one that always is, a new one says nothing.
 	stillDays = 7
+	// maxHaunts is from how many places with how many clients something may be used
+	// and still be at home somewhere.
+	maxHaunts = 256
+	maxPods   = 65536
 	// sharedAge is since when others must have used a way out for it to be shared
 	// rather than a thief's.
 	sharedAge = 7 * 24 * time.Hour
@@ -40,18 +44,38 @@ type binding struct {
 	// pod is the workload that a Kubernetes token is bound to.
 	pod    string
 	haunts []*haunt
+	byKey  map[hauntKey]*haunt
+	// limit replaces maxHaunts where it is more; many says that there were more.
+	limit int
+	many  bool
 }
 
 func (b *binding) add(key hauntKey, v *Arrival) {
-	for _, s := range b.haunts {
-		if s.hauntKey == key {
-			s.add(v)
-			return
-		}
+	if h := b.at(key); h != nil {
+		h.add(v)
 	}
-	s := &haunt{hauntKey: key}
-	s.add(v)
-	b.haunts = append(b.haunts, s)
+}
+
+// at returns the haunt of that key, nil once there are too many: then the
+// binding keeps none.
+func (b *binding) at(key hauntKey) *haunt {
+	if b.many {
+		return nil
+	}
+	h := b.byKey[key]
+	if h == nil {
+		if len(b.haunts) >= max(b.limit, maxHaunts) {
+			b.haunts, b.byKey, b.many = nil, nil, true
+			return nil
+		}
+		if b.byKey == nil {
+			b.byKey = map[hauntKey]*haunt{}
+		}
+		h = &haunt{hauntKey: key}
+		b.byKey[key] = h
+		b.haunts = append(b.haunts, h)
+	}
+	return h
 }
 
 // suspect is a place that a session or key should not be used from.
@@ -105,6 +129,9 @@ type boundRule struct {
 	habit    map[schema.PrincipalHash]*binding
 	suspects []*suspect
 	settled  bool
+	// nowhere says that a key or session was used from too many places to be at
+	// home anywhere.
+	nowhere bool
 	// declared is the half that the catalogue tells, and has said.
 	declared *originRule
 }
@@ -121,6 +148,9 @@ func (r *boundRule) arrival(v *Arrival) {
 	}
 	if r.current == nil {
 		r.current = &binding{hash: v.Hash, session: v.Session}
+		if r.kind(v.Hash) == schema.KindServiceAccount {
+			r.current.limit = maxPods // each has a token of its own
+		}
 	}
 	key := keyOfArrival(v)
 	if r.kind(v.Hash) == schema.KindServiceAccount {
@@ -154,6 +184,10 @@ func (r *boundRule) end() {
 	b := r.current
 	r.current = nil
 	if b == nil {
+		return
+	}
+	if b.many {
+		r.nowhere = true
 		return
 	}
 	for _, s := range b.haunts {
@@ -255,13 +289,11 @@ func (r *boundRule) learn(b *binding) {
 	for _, s := range b.haunts {
 		key := s.hauntKey
 		key.address = netip.Addr{}
-		at := slices.IndexFunc(h.haunts, func(o *haunt) bool { return o.hauntKey == key })
-		if at < 0 {
-			h.haunts = append(h.haunts, &haunt{hauntKey: key})
-			at = len(h.haunts) - 1
+		if one := h.at(key); one != nil {
+			one.fold(s)
 		}
-		h.haunts[at].fold(s)
 	}
+	r.nowhere = r.nowhere || h.many
 }
 
 // settle finds the suspects, after all arrivals.

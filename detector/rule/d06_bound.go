@@ -121,6 +121,10 @@ func (r *boundRule) judge(s *suspect) certainty {
 
 func (r *boundRule) finish(out *Result) {
 	r.settle()
+	if r.nowhere {
+		out.Withheld = append(out.Withheld, Withheld{AwayFromHome, r.subject.Name, "where it is at home",
+			fmt.Sprintf("it is used from more than %d places", maxHaunts)})
+	}
 	type object struct{ session, pod string }
 	groups := map[object][]*suspect{}
 	var order []object

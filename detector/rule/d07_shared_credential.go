@@ -76,7 +76,7 @@ func (r *sharedRule) wants() bool {
 			n++
 		}
 	}
-	return n > 1
+	return n > 1 && n <= maxHaunts // more are the users of an application, not applications
 }
 
 func (r *sharedRule) task(t *Task) {
