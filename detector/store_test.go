@@ -53,7 +53,13 @@ func (s *stores) fill(t *testing.T, cat *catalog.Catalog, calls []schema.Call, b
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
+	t.Cleanup(func() {
+		_ = conn.Close()
+		// An engine with the tables of all cases takes long to end.
+		if err := s.admin.Exec(ctx, "DROP DATABASE "+name+" SYNC"); err != nil {
+			t.Error(err)
+		}
+	})
 	migrate := clickhouse.Migrate
 	if s.n%2 == 0 {
 		migrate = clickhouse.MigrateTemporary // which must say the same
