@@ -165,7 +165,9 @@ type news struct {
 	aim
 	// p is how probable it is by habit; users and of say how many of the peers
 	// act on it.
-	p         float64
+	p float64
+	// first is the same, given the day's other news before it.
+	first
 	users, of int
 	// since is the day of the last use before, 0 for none.
 	since     schema.Day
@@ -295,10 +297,16 @@ func (r *driftRule) day(h *habits, people *Population, day schema.Day, list []ne
 		}
 		d.group = group
 	}
+	whole := map[string]bool{}
+	for _, n := range list {
+		if n.dimension == services {
+			whole[n.service] = true
+		}
+	}
 	own := map[dimension]*habit{}
 	for t, s := range h.series {
 		at, used := slices.BinarySearch(s.days, day)
-		if used {
+		if used && !t.within(whole) {
 			d.targets++
 		}
 		if own[t.dimension] == nil {
@@ -306,12 +314,7 @@ func (r *driftRule) day(h *habits, people *Population, day schema.Day, list []ne
 		}
 		own[t.dimension].add(at)
 	}
-	whole := map[string]bool{}
-	for _, n := range list {
-		if n.dimension == services {
-			whole[n.service] = true
-		}
-	}
+	before := [dimensions]int{}
 	for _, n := range list {
 		r.weighNews(h, &n, day)
 		model, peers := *own[n.dimension], people.users(n.aim, day.Start())
@@ -327,14 +330,21 @@ func (r *driftRule) day(h *habits, people *Population, day schema.Day, list []ne
 		if model.k == 0 {
 			continue // no habit in this respect
 		}
-		n.p = model.fresh() * people.tail(n.aim, day)
-		if n.dimension != services && n.dimension != tenants && whole[n.service] {
+		if n.within(whole) {
 			// Whatever is done at a new service is new: that is one piece of news.
 			continue
 		}
+		n.first = first{model.freshAfter(before[n.dimension]), people.tail(n.aim, day)}
+		n.p = model.fresh() * n.tail
+		before[n.dimension]++
 		d.list = append(d.list, n)
 	}
 	return d
+}
+
+// within reports whether a target is something done at one of these services.
+func (t aim) within(services map[string]bool) bool {
+	return (t.dimension == operations || t.dimension == classes) && services[t.service]
 }
 
 // weighNews finds out how bad the worst is that was done to a target that day.
@@ -376,9 +386,9 @@ func sensitive(c schema.Class) bool {
 
 // p is how probable so much news is by chance.
 func (d *driftDay) p() float64 {
-	list := make([]float64, len(d.list))
+	list := make([]first, len(d.list))
 	for i := range d.list {
-		list[i] = d.list[i].p
+		list[i] = d.list[i].first
 	}
 	return combined(list, d.targets)
 }

@@ -1,9 +1,6 @@
 package rule
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // The Pitman-Yor model of first uses. A source that acted n times on k targets
 // acts next on a new one with probability (alpha + d*k) / (n + alpha). The
@@ -36,13 +33,17 @@ func (h *habit) add(times int) {
 
 // fresh returns the probability that the next act is on a new target; 1 where
 // nothing is known.
-func (h habit) fresh() float64 {
+func (h habit) fresh() float64 { return h.freshAfter(0) }
+
+// freshAfter is that chance where the acts since were so many, and all of them on
+// new targets: news makes more news likelier.
+func (h habit) freshAfter(news int) float64 {
 	if h.k == 0 {
 		return 1
 	}
 	d := min(max(float64(h.once)/float64(h.k), leastDiscount), mostDiscount)
 	alpha := concentration(h.n, h.k, d)
-	return min(1, (alpha+d*float64(h.k))/(float64(h.n)+alpha))
+	return min(1, (alpha+d*float64(h.k+news))/(float64(h.n+news)+alpha))
 }
 
 // concentration solves for the alpha under which k targets are expected of n
@@ -103,18 +104,35 @@ func choices(n, k int) float64 {
 	return math.Exp(lg(n) - lg(k) - lg(n-k))
 }
 
+// first is one first use: how probable it is that anything new is used at all
+// (fresh), and that it is then something as rare (tail). Where there is no habit
+// to break, a tail is uniform; fresh is a chance and not a p-value, so the
+// improbability of several is their product, and only the tails are Fisher's.
+type first struct{ fresh, tail float64 }
+
 // combined is how probable as much news is, by chance, on a day on which so many
-// targets were acted on: p are the p-values of the new ones. It is the smaller of
-// the sharpest one alone (Šidák) and of all together (Fisher, times the ways to
-// choose them), paid for with a factor of two for looking at both.
-func combined(p []float64, targets int) float64 {
-	if len(p) == 0 {
+// targets were acted on. It is the smaller of the sharpest one alone (Šidák) and
+// of all k together: that k of the targets are new (the product, times the ways
+// to choose them) and as rare (Fisher). It is paid for by two for the sharpest
+// and by two to the power of k for k together, so that looking at every number
+// makes nothing likelier than it is: the inverses add up to one.
+func combined(list []first, targets int) float64 {
+	if len(list) == 0 {
 		return 1
 	}
-	targets = max(targets, len(p))
-	sharp := sidak(slices.Min(p), targets)
-	diffuse := choices(targets, len(p)) * fisher(p)
-	return max(leastP, min(1, 2*min(sharp, diffuse)))
+	targets = max(targets, len(list))
+	sharpest, all := 1.0, 0.0
+	tails := make([]float64, len(list))
+	for i, n := range list {
+		sharpest = min(sharpest, n.fresh*n.tail)
+		all += math.Log(max(n.fresh, leastP))
+		tails[i] = n.tail
+	}
+	p := 2 * sidak(sharpest, targets)
+	if k := len(list); k > 1 {
+		p = min(p, math.Exp(all+float64(k)*math.Ln2)*choices(targets, k)*fisher(tails))
+	}
+	return max(leastP, min(1, p))
 }
 
 // surprise turns a p-value into a score's axis, rounded so that the bytes of a

@@ -3,6 +3,7 @@ package rule
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -55,30 +56,38 @@ func TestFreshIsCalibrated(t *testing.T) {
 	}
 }
 
-// TestCombinedIsNoSurerThanChance: of days on which every target's p-value is
-// chance, no more than a share of x may look as improbable as x.
+// TestCombinedIsNoSurerThanChance: of days on which targets are new by chance, and
+// as rare as chance has it, no more than a share of x may look as improbable as x.
 func TestCombinedIsNoSurerThanChance(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	const days, targets = 40000, 12
-	for _, level := range []float64{0.05, 0.01, 0.001} {
-		odd := 0
-		for range days {
-			var low []float64
-			for range targets {
-				if p := r.Float64(); p < 0.02 { // as first uses are
-					low = append(low, p)
+	for _, fresh := range []float64{0.005, 0.02, 0.1, 0.4} {
+		for _, level := range []float64{0.05, 0.01, 0.001} {
+			odd := 0
+			for range days {
+				var list []first
+				for range targets {
+					if r.Float64() < fresh {
+						list = append(list, first{fresh, r.Float64()})
+					}
+				}
+				if combined(list, targets) <= level {
+					odd++
 				}
 			}
-			if combined(low, targets) <= level {
-				odd++
+			if share := float64(odd) / days; share > 1.2*level {
+				t.Errorf("first uses come with %.3f: %.4f of days look as improbable as %.3f", fresh, share, level)
 			}
 		}
-		if share := float64(odd) / days; share > 1.2*level {
-			t.Errorf("%.4f of days look as improbable as %.3f", share, level)
-		}
 	}
-	if p := combined([]float64{1e-4, 1e-4}, 10); p > 1e-4 || p < 1e-7 {
+	if p := combined([]first{{1e-2, 1e-2}, {1e-2, 1e-2}}, 10); p > 1e-4 || p < 1e-7 {
 		t.Errorf("two together are %g", p)
+	}
+	// Five new things of fifteen are far less likely than one, even where none of
+	// them is rare.
+	common := slices.Repeat([]first{{0.01, 0.5}}, 5)
+	if one, five := combined(common[:1], 15), combined(common, 15); five > one/1000 {
+		t.Errorf("one of fifteen is %g, five are %g", one, five)
 	}
 	if p := combined(nil, 10); p != 1 {
 		t.Errorf("nothing new is %g", p)
