@@ -19,7 +19,7 @@ const reservoir = 30
 //
 // The scores of a day are ranked by how many scores of this and the 29 days
 // before are at most as odd on every axis (the directed anomaly score), then by
-// reach, then by id; so what a day that has passed said is not changed by later
+// reach, then by id; notes, of low severity, take what the others leave. So what a day that has passed said is not changed by later
 // ones. Before that, the first uses of the day must hold together as
 // discoveries: of those that the line of Benjamini and Hochberg accepts, one in
 // twenty is expected to be chance.
@@ -116,12 +116,20 @@ func overBudget(list []*schema.Finding, compared vectorCounts, budget, active in
 	}
 	slices.SortFunc(places, func(a, b place) int {
 		x, y := list[a.at], list[b.at]
-		return cmp.Or(cmp.Compare(b.directed, a.directed), cmp.Compare(y.Score.Reach, x.Score.Reach), cmp.Compare(x.ID, y.ID))
+		return cmp.Or(cmp.Compare(note(x), note(y)), cmp.Compare(b.directed, a.directed), cmp.Compare(y.Score.Reach, x.Score.Reach), cmp.Compare(x.ID, y.ID))
 	})
 	for n, p := range places {
 		over[p.at] = n >= budget
 	}
 	return over
+}
+
+// note is 1 for findings that nobody is called for.
+func note(f *schema.Finding) int {
+	if f.Severity < schema.SeverityMedium {
+		return 1
+	}
+	return 0
 }
 
 // discoveries reports which first uses (D05) of a day may be chance: those above

@@ -110,3 +110,21 @@ func TestRankDoubtsChance(t *testing.T) {
 		t.Errorf("among 10 identities counted %v", got)
 	}
 }
+
+// TestRankNotesComeLast: what nobody is called for takes no place from what
+// somebody is, however odd it is.
+func TestRankNotesComeLast(t *testing.T) {
+	var list []*schema.Finding
+	for i := range 8 {
+		list = append(list, scored(rule.Burst, fmt.Sprintf("note%d", i), "2026-03-01", 9, 9, 4))
+	}
+	for i := range 3 {
+		f := scored(rule.AwayFromHome, fmt.Sprintf("call%d", i), "2026-03-01", 1, 1, 0)
+		f.Severity = schema.SeverityMedium
+		list = append(list, f)
+	}
+	detector.Rank(list, 10)
+	if got, want := within(list), []string{"call0", "call1", "call2", "note0", "note1"}; !slices.Equal(got, want) {
+		t.Errorf("within the budget are %v, want %v", got, want)
+	}
+}
