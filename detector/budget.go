@@ -19,10 +19,12 @@ const reservoir = 30
 //
 // The scores of a day are ranked by how many scores of this and the 29 days
 // before are at most as odd on every axis (the directed anomaly score), then by
-// reach, then by id; notes, of low severity, take what the others leave. So what a day that has passed said is not changed by later
-// ones. Before that, the first uses of the day must hold together as
-// discoveries: of those that the line of Benjamini and Hochberg accepts, one in
-// twenty is expected to be chance.
+// reach, then by id; notes, of low severity, take what the others leave. Detections
+// take turns in that order: one event that many credentials show in one respect
+// does not keep other respects out. So what a day
+// that has passed said is not changed by later ones. Before that, the first uses
+// of the day must hold together as discoveries: of those that the line of
+// Benjamini and Hochberg accepts, one in twenty is expected to be chance.
 //
 // All scores that stand must be given, whichever pass found them: a pass over
 // some credentials ranks its findings together with those that stand of others.
@@ -105,18 +107,28 @@ func directed(v vector, compared vectorCounts) (n int) {
 func overBudget(list []*schema.Finding, compared vectorCounts, budget, active int) []bool {
 	over := make([]bool, len(list))
 	chance := discoveries(list, active)
-	type place struct{ at, directed int }
+	type place struct{ at, directed, turn int }
 	var places []place
 	for i, f := range list {
 		if chance[i] {
 			over[i] = true
 			continue
 		}
-		places = append(places, place{i, directed(vectorOf(f.Score), compared)})
+		places = append(places, place{at: i, directed: directed(vectorOf(f.Score), compared)})
 	}
-	slices.SortFunc(places, func(a, b place) int {
+	odder := func(a, b place) int {
 		x, y := list[a.at], list[b.at]
 		return cmp.Or(cmp.Compare(note(x), note(y)), cmp.Compare(b.directed, a.directed), cmp.Compare(y.Score.Reach, x.Score.Reach), cmp.Compare(x.ID, y.ID))
+	}
+	slices.SortFunc(places, odder)
+	turns := map[string]int{}
+	for i := range places {
+		code := list[places[i].at].Code
+		places[i].turn = turns[code]
+		turns[code]++
+	}
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(cmp.Compare(note(list[a.at]), note(list[b.at])), cmp.Compare(a.turn, b.turn), odder(a, b))
 	})
 	for n, p := range places {
 		over[p.at] = n >= budget

@@ -48,6 +48,20 @@ func TestRankKeepsTheOddest(t *testing.T) {
 	}
 }
 
+// TestRankTakesTurns: an event that shows at many credentials as one detection
+// does not keep the only score of another out, and fills what room is left.
+func TestRankTakesTurns(t *testing.T) {
+	var list []*schema.Finding
+	for i := range 7 {
+		list = append(list, scored(rule.Burst, fmt.Sprintf("b%d", i), "2026-03-01", 9, float64(9+i), 3))
+	}
+	list = append(list, scored(rule.BehaviourDrift, "drift", "2026-03-01", 8, 1, 1))
+	detector.Rank(list, 10)
+	if got, want := within(list), []string{"b3", "b4", "b5", "b6", "drift"}; !slices.Equal(got, want) {
+		t.Errorf("within the budget are %v, want %v", got, want)
+	}
+}
+
 // TestRankIsStable attacks the promises: no order of the findings and no later
 // day changes what a day says.
 func TestRankIsStable(t *testing.T) {
