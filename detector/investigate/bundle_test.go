@@ -185,7 +185,7 @@ func TestBundleChanged(t *testing.T) {
 		}, "speaks of 9 calls, and there are 8"},
 		"a call moves":             {replace("calls/00001.jsonl", "2026-03-01T", "2026-03-09T"), "out of order"},
 		"a call is a stranger's":   {replace("calls/00001.jsonl", `"id":"KEY1"`, `"id":"KEY9"`), `of "KEY9", which was not asked about`},
-		"a finding shows another":  {replace("findings.jsonl", `"client_address":"203.0.113.9"`, `"client_address":"203.0.113.8"`), "otherwise than"},
+		"a finding shows another":  {replace("findings.jsonl", `"client_address":"203.0.113.9"`, `"client_address":"203.0.113.8"`), "differently"},
 		"a finding has another id": {replace("findings.jsonl", `{"id":"D01-`, `{"id":"D01-0`), "does not follow from"},
 		"a finding is gone":        {func(list []member) []member { list[index(list, "findings.jsonl")].data = nil; return list }, "mentions other findings"},
 		"the coverage is another":  {replace("coverage.json", `"known": false`, `"known": true`), "it was changed"},
