@@ -187,10 +187,10 @@ func TestRetain(t *testing.T) {
 		changed []string
 	}{
 		{table.Retention{}, nil},
-		{table.Retention{Calls: 30, Hours: 180, Days: 800}, []string{"calls", "use_hour", "use_day"}},
+		{table.Retention{Calls: 30, Hours: 180, Days: 800}, []string{"calls", "use_hour", "pace", "use_day"}},
 		{table.Retention{Calls: 30, Hours: 180, Days: 800}, nil},
 		{table.Retention{Calls: 14}, []string{"calls"}},
-		{table.Retention{Calls: table.Forever, Hours: table.Forever}, []string{"calls", "use_hour"}},
+		{table.Retention{Calls: table.Forever, Hours: table.Forever}, []string{"calls", "use_hour", "pace"}},
 		{table.Retention{Calls: table.Forever}, nil},
 	} {
 		got, err := clickhouse.Retain(t.Context(), conn, c.give, "")
