@@ -53,8 +53,10 @@ type lane struct {
 
 // batch is a range of the partition in the making.
 type batch struct {
+	// plan is known from the beginning where it is replayed.
 	plan     plan
 	replayed bool
+	left     leftOut
 	// sets are the rows, by shard; nil where a shard has none yet. Without shards
 	// there is one.
 	sets     []*block.Set
@@ -134,7 +136,7 @@ func (l *lane) fill(ctx context.Context, from int64, planned *plan) error {
 	l.batch = &batch{sets: l.sets(planned), dead: map[string]uint64{}, producers: map[uint64]uint64{}}
 	limit := int64(math.MaxInt64)
 	if planned != nil {
-		limit, l.batch.replayed = planned.next, true
+		limit, l.batch.replayed, l.batch.plan = planned.next, true, *planned
 	}
 	next := from
 	for next < limit && (planned != nil || next == from || !l.full(false)) {
@@ -163,10 +165,8 @@ func (l *lane) fill(ctx context.Context, from int64, planned *plan) error {
 		return err
 	}
 	l.flush()
-	if planned != nil {
-		l.batch.plan = *planned
-	} else {
-		l.batch.plan = newPlan(from, next, len(l.in.cfg.Shards))
+	if planned == nil {
+		l.batch.plan = newPlan(from, next, len(l.in.cfg.Shards), l.batch.left)
 	}
 	return nil
 }
@@ -237,7 +237,7 @@ func (l *lane) take(offset int64, value []byte) {
 		l.bury(offset, value, ReasonTime, l.in.cfg.Now())
 		return
 	}
-	if !l.ids.Add(call.ID) {
+	if l.leaves(offset, call.ID) {
 		b.repeated++
 		return
 	}
@@ -258,6 +258,16 @@ func (l *lane) take(offset int64, value []byte) {
 		b.lastTime = call.Time
 	}
 	kept = true
+}
+
+// leaves reports whether a call is left out, since it is stored already. A replay
+// leaves out what its plan says, whatever it knows.
+func (l *lane) leaves(offset int64, id schema.CallID) bool {
+	known := !l.ids.Add(id)
+	if l.batch.replayed {
+		return l.batch.plan.left.has(offset)
+	}
+	return known && l.batch.left.add(offset)
 }
 
 // The years that every column of the store holds: hours are counted in 32 bits.
