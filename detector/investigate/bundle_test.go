@@ -183,9 +183,14 @@ func TestBundleChanged(t *testing.T) {
 			_, m.data, _ = bytes.Cut(m.data, []byte("\n"))
 			return list
 		}, "speaks of 9 calls, and there are 8"},
-		"a call moves":             {replace("calls/00001.jsonl", "2026-03-01T", "2026-03-09T"), "out of order"},
-		"a call is a stranger's":   {replace("calls/00001.jsonl", `"id":"KEY1"`, `"id":"KEY9"`), `of "KEY9", which was not asked about`},
-		"a finding shows another":  {replace("findings.jsonl", `"client_address":"203.0.113.9"`, `"client_address":"203.0.113.8"`), "differently"},
+		"a call moves":            {replace("calls/00001.jsonl", "2026-03-01T", "2026-03-09T"), "out of order"},
+		"a call is a stranger's":  {replace("calls/00001.jsonl", `"id":"KEY1"`, `"id":"KEY9"`), `of "KEY9", which was not asked about`},
+		"a finding shows another": {replace("findings.jsonl", `"client_address":"203.0.113.9"`, `"client_address":"203.0.113.8"`), "differently"},
+		"all findings show another": {func(list []member) []member {
+			m := &list[index(list, "findings.jsonl")]
+			m.data = bytes.ReplaceAll(m.data, []byte(`"client_address":"203.0.113.9"`), []byte(`"client_address":"203.0.113.8"`))
+			return list
+		}, "otherwise than"},
 		"a finding has another id": {replace("findings.jsonl", `{"id":"D01-`, `{"id":"D01-0`), "does not follow from"},
 		"a finding is gone":        {func(list []member) []member { list[index(list, "findings.jsonl")].data = nil; return list }, "mentions other findings"},
 		"the coverage is another":  {replace("coverage.json", `"known": false`, `"known": true`), "it was changed"},
