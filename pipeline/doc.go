@@ -18,4 +18,10 @@
 // within a bounded memory, and in the store by the token. What slips through
 // repeats an id. It cannot see whether a producer told the truth, nor repeats
 // older than its memory.
+//
+// It rests on ClickHouse to know a token's rows. A table that is not replicated
+// notes the token a moment before the rows are there: a server that is killed just
+// then knows a token without rows, and what is repeated with it is lost. The
+// embedded engine mends that when it starts; a server of one's own has to replicate
+// its tables, as a cluster does.
 package pipeline

@@ -133,6 +133,13 @@ func live(o options, report func(engine.Status), signals <-chan os.Signal) (err 
 	if o.ephemeral {
 		defer func() { _ = os.RemoveAll(o.data) }()
 	}
+	mended, err := claim.MendTokens()
+	if err != nil {
+		return err
+	}
+	if mended > 0 {
+		fmt.Fprintf(os.Stderr, "scopedrift-engine: the last engine was killed while it stored rows: %d blocks are stored when they are inserted again\n", mended)
+	}
 	lib, err := chdb.Load(path)
 	if err != nil {
 		return engine.LoadFailure(path, err)
