@@ -2,11 +2,11 @@
 // presets.
 //
 // Most callers want [New] and [Gateway.Run], which reads files, directories and
-// standard input and hands batches of calls to a sink, and [Gateway.Inspect],
-// which reads the same and only reports. A unit (a line, a document, an element
-// of an array of documents) goes through framing, unwrapping, one pass over its
-// fields, and the preset that knows its format; identity and redaction follow at
-// once, so that no secret leaves this package.
+// standard input, hands batches of calls to a sink and reports what it read. A
+// unit (a line, a document, an element of an array of documents) goes through
+// framing, unwrapping, one pass over its fields, and the preset that knows its
+// format; identity and redaction follow at once, so that no secret leaves this
+// package.
 //
 // The package promises:
 //
@@ -20,7 +20,7 @@
 //   - memory does not grow with the input: at most one unit (16 MiB), one batch,
 //     and tables of fixed size are held.
 //
-// It cannot see who called where the gateway does not log it: Inspect says so,
+// It cannot see who called where the gateway does not log it: the report says so,
 // and each preset carries the log format that does. It does not verify tokens,
 // and knows neither routes nor services: those are the catalogue's.
 package gateway

@@ -112,22 +112,8 @@ func (g *Gateway) format(name string) (*format, error) {
 // what it read even where it fails. An input of which more than half cannot be
 // read is an error (UnreadableError), after everything has been read.
 func (g *Gateway) Run(ctx context.Context, inputs []string, sink collector.Sink) (Report, error) {
-	return g.run(ctx, inputs, sink)
-}
-
-// Inspect reads the inputs as Run does and keeps nothing but the report.
-func (g *Gateway) Inspect(ctx context.Context, inputs []string) (Report, error) {
-	return g.run(ctx, inputs, discard{})
-}
-
-// discard is a sink that keeps nothing.
-type discard struct{}
-
-func (discard) Put(context.Context, *collector.Batch) error { return nil }
-
-func (g *Gateway) run(ctx context.Context, names []string, sink collector.Sink) (Report, error) {
 	var report Report
-	inputs, err := g.expandInputs(names)
+	expanded, err := g.expandInputs(inputs)
 	if err != nil {
 		return report, err
 	}
@@ -135,7 +121,7 @@ func (g *Gateway) run(ctx context.Context, names []string, sink collector.Sink) 
 	found := map[string]bool{} // directories in which some log was found
 	strays := map[string][]error{}
 	var unreadable []error
-	for _, in := range inputs {
+	for _, in := range expanded {
 		one, err := g.readInput(ctx, in.Input, b, sink)
 		var mostly *UnreadableError
 		known := one != nil && (len(one.Formats) > 0 || one.Capture)

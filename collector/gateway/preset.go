@@ -230,9 +230,6 @@ func (s *PresetSet) Names() []string {
 	return names
 }
 
-// All returns the presets in the order in which they are tried.
-func (s *PresetSet) All() []*Preset { return slices.Clone(s.presets) }
-
 // ParsePreset reads and checks one preset; file is for the error's text.
 func ParsePreset(file string, data []byte) (*Preset, error) {
 	p, err := readPreset(file, data)

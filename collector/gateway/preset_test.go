@@ -160,7 +160,7 @@ func TestEmbeddedPresets(t *testing.T) {
 	if got := strings.Join(set.Names(), " "); got != strings.Join(want, " ") {
 		t.Errorf("got %s", got)
 	}
-	for _, p := range set.All() {
+	for _, p := range set.presets {
 		if p.Title == "" || p.Recipe == "" {
 			t.Errorf("%s has no title or no recipe", p.Name)
 		}

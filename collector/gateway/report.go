@@ -55,17 +55,6 @@ type Shows struct {
 	Credential map[string]uint64
 }
 
-// WithCredential returns how many calls show who is calling.
-func (s *Shows) WithCredential() uint64 {
-	var n uint64
-	for kind, calls := range s.Credential {
-		if kind != schema.KindUnknown.String() {
-			n += calls
-		}
-	}
-	return n
-}
-
 // FieldReport is one canonical field of a format.
 type FieldReport struct {
 	Format string
@@ -79,9 +68,6 @@ type FieldReport struct {
 
 // BadTotal returns how many units could not be read.
 func (r *InputReport) BadTotal() uint64 { return total(r.Bad) }
-
-// Skipped returns how many units describe no call.
-func (r *InputReport) Skipped() uint64 { return total(r.NotACall) }
 
 func total(counts map[string]uint64) uint64 {
 	var n uint64
