@@ -59,20 +59,6 @@ type Credentials struct {
 	Anonymous int `json:"anonymous"`
 }
 
-// UnmappedShare is the share of uses that could not be judged, 0..1.
-func (s *Summary) UnmappedShare() float64 {
-	var all uint64
-	for verdict, n := range s.Uses {
-		if verdict != schema.VerdictDormant.String() {
-			all += n
-		}
-	}
-	if all == 0 {
-		return 0
-	}
-	return float64(s.Uses[schema.VerdictUnmapped.String()]) / float64(all)
-}
-
 // Withheld is what a detection would not say for one reason.
 type Withheld struct {
 	Code string `json:"code"`

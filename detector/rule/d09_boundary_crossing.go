@@ -43,7 +43,6 @@ const (
 	tenantFrontier frontier = iota
 	environmentFrontier
 	privilegeFrontier
-	frontiers
 )
 
 func (f frontier) String() string {

@@ -180,7 +180,6 @@ func (r *Residence) Strays() []Stray {
 type Houses struct {
 	residences []*Residence
 	catalog    *catalog.Catalog
-	served     map[string]map[string]string
 	// seen are places, besides those of residences, that may serve something.
 	seen map[string]*Place
 }
@@ -188,7 +187,7 @@ type Houses struct {
 // NewHouses takes all residences, in the order of their subjects' names.
 func NewHouses(cat *catalog.Catalog, residences []*Residence) *Houses {
 	slices.SortFunc(residences, func(a, b *Residence) int { return strings.Compare(a.Subject.Name, b.Subject.Name) })
-	return &Houses{residences: residences, catalog: cat, served: map[string]map[string]string{}, seen: map[string]*Place{}}
+	return &Houses{residences: residences, catalog: cat, seen: map[string]*Place{}}
 }
 
 // See takes a place into account that no residence has.
@@ -215,16 +214,8 @@ func (h *Houses) Own(place *Place, t time.Time) []*Residence {
 	return own
 }
 
-// Learn takes from traces that a workload serves a service.
-func (h *Houses) Learn(place, service, how string) {
-	if h.served[place] == nil {
-		h.served[place] = map[string]string{}
-	}
-	h.served[place][service] = how
-}
-
-// Serves says how it is known that a workload serves a service: declared, by
-// its name, or learned; "" where it is not known to.
+// Serves says how it is known that a workload serves a service: declared,
+// or by its name; "" where it is not known to.
 func (h *Houses) Serves(place *Place, service string) string {
 	if service == "" || place == nil || place.ByAddress() {
 		return ""
@@ -246,7 +237,7 @@ func (h *Houses) Serves(place *Place, service string) string {
 	if strings.EqualFold(last, service) {
 		return "by its name"
 	}
-	return h.served[place.Name][service]
+	return ""
 }
 
 // Known reports whether any workload is known to serve a service.
@@ -276,7 +267,6 @@ func (h *Houses) Served(place *Place) []string {
 	for _, s := range h.catalog.Services {
 		names = append(names, s.Name)
 	}
-	names = append(names, sortedKeys(h.served[place.Name])...)
 	names = slices.DeleteFunc(names, func(name string) bool { return h.Serves(place, name) == "" })
 	return unique(names)
 }

@@ -22,9 +22,6 @@ type Spot struct {
 	Days []schema.Day
 }
 
-// Seat names the place, as [SeatName] does.
-func (p *Spot) Seat() string { return SeatName(p.Workload, p.Address, p.Agent) }
-
 // Client is the program that called, without its version.
 func (p *Spot) Client() string { return agentFamily(p.Agent) }
 
