@@ -85,5 +85,3 @@ type documentError struct {
 	line, column  int
 	message, hint string
 }
-
-func (e *documentError) Error() string { return e.message }

@@ -26,9 +26,6 @@ const (
 	Markdown Format = "markdown"
 )
 
-// Machine reports whether programs rather than people read the format.
-func (f Format) Machine() bool { return f != Text && f != Grid }
-
 // Column is a column of a table.
 type Column struct {
 	// Name is its heading, in the words of the JSON fields.

@@ -81,13 +81,6 @@ func WriteWay(w io.Writer, hops []schema.Hop) error {
 	return out.Flush()
 }
 
-// WriteWayDOT writes hops as a graph in the DOT language.
-func WriteWayDOT(w io.Writer, title string, hops []schema.Hop) error {
-	g := newGraph(title)
-	g.way(hops)
-	return g.write(w)
-}
-
 // WriteInvestigationDOT writes an investigation as a graph: places, credentials
 // and services, what was used by whom, and the way of a movement in red.
 func WriteInvestigationDOT(w io.Writer, r *investigate.Investigation) error {

@@ -62,7 +62,6 @@ type api struct {
 	resultStorageBytesRead   func(result unsafe.Pointer) uint64
 	resultError              func(result unsafe.Pointer) string
 	setSignalHandlersEnabled func(enabled int32)
-	shutdown                 func() int32
 }
 
 // Load opens the shared object at path and finds its functions. An error says
@@ -100,7 +99,6 @@ func Load(path string) (*Library, error) {
 		{"chdb_result_storage_bytes_read", &l.api.resultStorageBytesRead},
 		{"chdb_result_error", &l.api.resultError},
 		{"chdb_set_signal_handlers_enabled", &l.api.setSignalHandlersEnabled},
-		{"chdb_shutdown", &l.api.shutdown},
 	} {
 		sym, err := purego.Dlsym(handle, f.name)
 		if err != nil {
@@ -135,8 +133,3 @@ func (l *Library) Connect(args ...string) (*Conn, error) {
 	}
 	return &Conn{lib: l, cell: cell}, nil
 }
-
-// Shutdown stops every thread of the engine. Every connection must be closed
-// and every result released before; it reports whether the engine stopped.
-// The library cannot be used again in this process.
-func (l *Library) Shutdown() bool { return l.api.shutdown() == 0 }

@@ -356,12 +356,7 @@ func (b *Broker) address(listener string) string {
 func (b *Broker) Secure() *Secure { return b.secure }
 
 // Kill ends the broker at once, as a crash does.
-func (b *Broker) Kill() { b.end(syscall.SIGKILL) }
-
-// Stop ends the broker in order. A client may keep it for some seconds.
-func (b *Broker) Stop() { b.end(syscall.SIGTERM) }
-
-func (b *Broker) end(signal syscall.Signal) {
+func (b *Broker) Kill() {
 	b.mu.Lock()
 	p := b.process
 	b.process = nil
@@ -369,13 +364,8 @@ func (b *Broker) end(signal syscall.Signal) {
 	if p == nil {
 		return
 	}
-	_ = p.command.Process.Signal(signal)
-	select {
-	case <-p.done:
-	case <-time.After(30 * time.Second):
-		_ = p.command.Process.Kill()
-		<-p.done
-	}
+	_ = p.command.Process.Kill()
+	<-p.done
 }
 
 // Pause stops the broker's process where it stands, as a machine that hangs;
