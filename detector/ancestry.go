@@ -16,7 +16,7 @@ func (r *run) ancestry(ctx context.Context) error {
 	var lineages []rule.Lineage
 	take := func(l *rule.Lineage) error { lineages = append(lineages, *l); return nil }
 	if len(r.subjects) == len(r.everyone) {
-		if err := r.facts.Lineages(ctx, r.window.To, nil, take); err != nil {
+		if err := r.facts.Lineages(ctx, r.folded.To, nil, take); err != nil {
 			return err
 		}
 	} else {
@@ -27,7 +27,7 @@ func (r *run) ancestry(ctx context.Context) error {
 			return err
 		}
 		for part := range slices.Chunk(mine, maxHashes) {
-			if err := r.facts.Lineages(ctx, r.window.To, part, take); err != nil {
+			if err := r.facts.Lineages(ctx, r.folded.To, part, take); err != nil {
 				return err
 			}
 		}
@@ -84,7 +84,7 @@ func (r *run) issuers(ctx context.Context) ([]schema.PrincipalHash, error) {
 	}
 	all := slices.Clone(mine)
 	for part := range slices.Chunk(mine, maxHashes) {
-		err := r.facts.Lineages(ctx, r.window.To, part, func(l *rule.Lineage) error {
+		err := r.facts.Lineages(ctx, r.folded.To, part, func(l *rule.Lineage) error {
 			if s := r.byHash[l.Minter]; s != nil {
 				all = append(all, hashesOf(s)...)
 			}

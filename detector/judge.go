@@ -265,7 +265,7 @@ func (r *run) reversals(ctx context.Context, c *chunk) error {
 
 func (r *run) origins(ctx context.Context, c *chunk) error {
 	for part := range slices.Chunk(c.hashesOf((*rule.Set).WantsOrigins), maxHashes) {
-		err := r.facts.Origins(ctx, r.window, part, func(o *rule.Origin) error {
+		err := r.facts.Origins(ctx, r.folded, part, func(o *rule.Origin) error {
 			c.byHash[o.Hash].set.Origin(o)
 			return nil
 		})

@@ -94,7 +94,7 @@ func (r *run) residences(ctx context.Context, subjects []*rule.Subject) ([]*rule
 	}
 	slices.SortFunc(hashes, func(a, b schema.PrincipalHash) int { return slices.Compare(a[:], b[:]) })
 	for part := range slices.Chunk(hashes, maxHashes) {
-		err := r.facts.Seats(ctx, part, r.window.To, func(seat *rule.Seat) error {
+		err := r.facts.Seats(ctx, part, r.folded.To, func(seat *rule.Seat) error {
 			s := r.byHash[seat.Hash]
 			seats[s] = append(seats[s], *seat)
 			return nil

@@ -2,8 +2,6 @@ package detector
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
@@ -30,8 +28,8 @@ type SpotQuery struct {
 	Workload string
 }
 
-// Spots folds the calls themselves, of the columns that say from where. For a
-// workload these are read of all calls, since nothing is sorted by them.
+// Spots reads places by day: for a workload those of all credentials, since they
+// are not sorted by it.
 func (s *store) Spots(ctx context.Context, q SpotQuery, each func(*rule.Spot) error) error {
 	if len(q.Hashes) == 0 && q.Workload == "" {
 		return nil
@@ -48,10 +46,12 @@ func (s *store) Spots(ctx context.Context, q SpotQuery, each func(*rule.Spot) er
 		}
 		where += " AND " + one + ")"
 	}
+	places, err := daily(table.Places, q.Window, where)
+	if err != nil {
+		return err
+	}
 	const keys = "credential, workload, client_address, user_agent, reporter"
-	statement := "SELECT " + keys + ", min(time), max(time), count(), arraySort(groupUniqArray(toUInt16(toDate(time)))) FROM " + table.Calls + " WHERE 1" +
-		within(q.Window) + where + fmt.Sprintf(" AND decision IN (%d, %d, %d)", schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied) +
-		" GROUP BY " + strings.ReplaceAll(keys, " ", "")
+	statement := "SELECT " + keys + ", min(first), max(last), sum(calls), arraySort(groupUniqArray(toUInt16(day))) FROM " + places + " GROUP BY " + keys
 	return s.query(ctx, "read from where calls came", statement, func(rows driver.Rows) error {
 		var p rule.Spot
 		var hash string

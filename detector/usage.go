@@ -477,10 +477,13 @@ func (s *store) Reversals(ctx context.Context, w schema.Window, keys []rule.Reve
 	})
 }
 
+// Origins reads places by day.
 func (s *store) Origins(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, each func(*rule.Origin) error) error {
-	statement := "SELECT credential, session, client_address, workload, reporter, min(time), max(time), count() FROM " + table.Calls +
-		" WHERE credential IN " + hashList(hashes) + within(w) +
-		fmt.Sprintf(" AND decision IN (%d, %d, %d)", schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied) +
+	places, err := daily(table.Places, w, " AND credential IN "+hashList(hashes))
+	if err != nil {
+		return err
+	}
+	statement := "SELECT credential, session, client_address, workload, reporter, min(first), max(last), sum(calls) FROM " + places +
 		" GROUP BY credential, session, client_address, workload, reporter"
 	return s.query(ctx, "read where calls came from", statement, func(rows driver.Rows) error {
 		var o rule.Origin

@@ -13,16 +13,15 @@ import (
 	"github.com/scopedrift/scopedrift/schema/table"
 )
 
-// Seats folds the calls themselves: the rollups do not know where calls came
-// from. Few columns of the principals asked for are read, in the order in which
-// they are stored.
+// Seats reads places by day.
 func (s *store) Seats(ctx context.Context, hashes []schema.PrincipalHash, before time.Time, each func(*rule.Seat) error) error {
+	places, err := daily(table.Places, schema.Window{From: time.Unix(0, 0), To: before}, " AND credential IN "+hashList(hashes))
+	if err != nil {
+		return err
+	}
 	none := addressLiteral(schema.Call{}.ClientAddress)
 	statement := "SELECT credential, workload, if(workload != '', " + none + ", client_address) AS address, if(workload != '', '', user_agent) AS agent," +
-		" min(time), max(time), arraySort(groupUniqArray(toUInt16(toDate(time)))) FROM " + table.Calls +
-		" WHERE credential IN " + hashList(hashes) + " AND time < " + instant(before) +
-		fmt.Sprintf(" AND decision IN (%d, %d, %d)", schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied) +
-		" GROUP BY credential, workload, address, agent"
+		" min(first), max(last), arraySort(groupUniqArray(toUInt16(day))) FROM " + places + " GROUP BY credential, workload, address, agent"
 	return s.query(ctx, "read where credentials are used", statement, func(rows driver.Rows) error {
 		var seat rule.Seat
 		var hash string
@@ -88,6 +87,12 @@ func stepConditions(q *StepQuery) string {
 	if q.Minting {
 		b.WriteString(" AND mints != ''")
 	}
+	if q.Minting || len(q.Minted) > 0 {
+		// The calls are not sorted by what they issued; those that did are few.
+		b.WriteString(" AND (credential, time) IN (SELECT credential, time FROM " + table.Issues + " WHERE mints != ''" + within(q.Window))
+		in("mints", q.Minted)
+		b.WriteString(")")
+	}
 	if len(q.Traces) > 0 {
 		var traces, requests []string
 		for _, key := range q.Traces {
@@ -143,29 +148,43 @@ func scanStep(rows driver.Rows) (*rule.Step, error) {
 	return &s, nil
 }
 
-// Lineages joins the calls that issued a credential with the calls that used it:
-// as one of its keys or tokens, or as the credential itself.
+// Lineages joins the calls that issued a credential with the use of it: as one of
+// its keys or tokens, or as the credential itself. Issues are few, and where some
+// principals are asked about only those are looked at that may concern one.
 func (s *store) Lineages(ctx context.Context, before time.Time, hashes []schema.PrincipalHash, each func(*rule.Lineage) error) error {
+	minted := mintedWhere(" AND time < " + instant(before))
+	concerns := ""
+	if len(hashes) > 0 {
+		list := hashList(hashes)
+		minted += " AND (credential IN " + list + " OR mints IN (SELECT credential_instance FROM " + table.Instances + " WHERE credential IN " + list + ")" +
+			" OR mints IN (SELECT id FROM " + table.Principals + " WHERE credential IN " + list + "))"
+		concerns = " WHERE minter IN " + list + " OR user IN " + list
+	}
+	ids := "(SELECT mints FROM " + table.Issues + minted + ")"
+	products, any, err := s.products(ctx, minted, ids)
+	if err != nil || !any {
+		return err
+	}
 	if err := s.loadPresented(ctx); err != nil {
 		return err
 	}
-	upto := " AND time < " + instant(before)
-	minted := mintedWhere(upto)
-	ids := "(SELECT mints FROM " + table.Calls + minted + ")"
-	used := fmt.Sprintf(" AND decision IN (%d, %d, %d)", schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied) + upto +
-		" GROUP BY key, user, user_presented, lasting"
-	const columns = "credential AS user, presented AS user_presented, min(time) AS used, max(time) AS last_used"
-	concerns := ""
-	if len(hashes) > 0 {
-		concerns = " WHERE minter IN " + hashList(hashes) + " OR user IN " + hashList(hashes)
+	use := RowQuery{Window: schema.Window{From: time.Unix(0, 0), To: before}, Hashes: products}
+	instances, err := daily(table.Instances, use.Window, "")
+	if err != nil {
+		return err
 	}
+	const columns = "credential AS user, presented AS user_presented"
 	statement := "SELECT minter, user, service, operation, lasting, minter_presented, user_presented, min(t), max(t)," +
 		" arraySort(groupUniqArray(toUInt16(toDate(t)))), argMin(key, (t, key)), min(greatest(used, t)) FROM" +
-		" (SELECT mints AS key, credential AS minter, presented AS minter_presented, service, operation, time AS t FROM " + table.Calls + minted + ") AS m INNER JOIN" +
-		" (SELECT credential_instance AS key, toUInt8(0) AS lasting, " + columns + " FROM " + table.Calls + " WHERE credential_instance IN " + ids + used +
-		" UNION ALL SELECT credential_id AS key, toUInt8(1) AS lasting, " + columns + " FROM " + table.Calls +
-		" WHERE credential IN (SELECT credential FROM " + table.Principals + " WHERE id IN " + ids + ") AND credential_id IN " + ids + used + ") AS u" +
-		" ON m.key = u.key AND u.last_used >= m.t" + concerns +
+		" (SELECT mints AS key, credential AS minter, presented AS minter_presented, service, operation, time AS t FROM " + table.Issues + minted + ") AS m INNER JOIN" +
+		" (SELECT credential_instance AS key, toUInt8(0) AS lasting, " + columns + ", min(first) AS used, max(last) AS last_used FROM " + instances +
+		" WHERE credential_instance IN " + ids + " GROUP BY key, user, user_presented"
+	if len(products) > 0 {
+		statement += fmt.Sprintf(" UNION ALL SELECT id AS key, toUInt8(1) AS lasting, %s, min(f) AS used, max(l) AS last_used FROM (%s) AS c INNER JOIN"+
+			" (SELECT DISTINCT credential, id FROM %s WHERE credential IN %s) AS p USING credential WHERE decision IN (%d, %d, %d) GROUP BY key, user, user_presented",
+			columns, strings.Join(tiers(&use), " UNION ALL "), table.Principals, hashList(products), schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied)
+	}
+	statement += ") AS u ON m.key = u.key AND u.last_used >= m.t" + concerns +
 		" GROUP BY minter, user, service, operation, lasting, minter_presented, user_presented"
 	return s.query(ctx, "read which credentials were issued by which", statement, func(rows driver.Rows) error {
 		var l rule.Lineage
@@ -187,6 +206,22 @@ func (s *store) Lineages(ctx context.Context, before time.Time, hashes []schema.
 	})
 }
 
+// products returns the principals that themselves were issued by calls, and whether
+// anything was.
+func (s *store) products(ctx context.Context, minted, ids string) (hashes []schema.PrincipalHash, any bool, err error) {
+	err = s.query(ctx, "read whether credentials were issued", "SELECT 1 FROM "+table.Issues+minted+" LIMIT 1", func(driver.Rows) error { any = true; return nil })
+	if err != nil || !any {
+		return nil, any, err
+	}
+	err = s.query(ctx, "read which credentials were issued", "SELECT DISTINCT credential FROM "+table.Principals+" WHERE id IN "+ids+" ORDER BY credential", func(rows driver.Rows) error {
+		var hash string
+		err := rows.Scan(&hash)
+		hashes = append(hashes, schema.PrincipalHash([]byte(hash)))
+		return err
+	})
+	return hashes, any, err
+}
+
 // mintedWhere chooses calls that surely issued a credential.
 func mintedWhere(upto string) string {
 	return fmt.Sprintf(" WHERE mints != '' AND decision = %d%s", schema.DecisionAllowed, upto)
@@ -197,8 +232,8 @@ func mintedWhere(upto string) string {
 func (s *store) Chains(ctx context.Context, before time.Time, each func(*rule.ChainLink) error) error {
 	minted := mintedWhere(" AND time < " + instant(before))
 	statement := "SELECT time, credential, credential_instance, mints, service, operation FROM (SELECT time, id, credential, credential_instance, mints, service, operation FROM " +
-		table.Calls + minted + " AND (credential_instance != '' AND credential_instance IN (SELECT mints FROM " + table.Calls + minted + ")" +
-		" OR mints IN (SELECT credential_instance FROM " + table.Calls + minted + " AND credential_instance != '')) ORDER BY time, id LIMIT 1 BY id) ORDER BY time, id"
+		table.Issues + minted + " AND (credential_instance != '' AND credential_instance IN (SELECT mints FROM " + table.Issues + minted + ")" +
+		" OR mints IN (SELECT credential_instance FROM " + table.Issues + minted + " AND credential_instance != '')) ORDER BY time, id LIMIT 1 BY id) ORDER BY time, id"
 	return s.query(ctx, "read chains of issued credentials", statement, func(rows driver.Rows) error {
 		var c rule.ChainLink
 		var hash string

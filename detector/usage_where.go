@@ -3,6 +3,7 @@ package detector
 import (
 	"context"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strings"
 
@@ -16,31 +17,39 @@ import (
 // acceptedOnly writes that the credential of a call was accepted.
 var acceptedOnly = fmt.Sprintf(" AND decision IN (%d, %d, %d)", schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied)
 
-// Arrivals folds the calls themselves: few columns of the principals asked for, in
-// the order in which they are stored.
+// Arrivals reads places by day.
 func (s *store) Arrivals(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, each func(*rule.Arrival) error) error {
-	statement := fmt.Sprintf("SELECT credential, session, if(credential_kind = %d, credential_instance, '') AS key, workload, client_address, user_agent, source_type, reporter,"+
-		" toUInt16(toDate(time)) AS day, min(time), max(time), count(), arraySort(groupUniqArray(toUInt16(intDiv(toUnixTimestamp(time) %% 86400, %d)))) FROM %s"+
-		" WHERE credential IN %s%s%s GROUP BY credential, session, key, workload, client_address, user_agent, source_type, reporter, day"+
-		" ORDER BY credential, session, day",
-		schema.KindRoleSession, int(rule.SlotLength.Seconds()), table.Calls, hashList(hashes), within(w), acceptedOnly)
+	places, err := daily(table.Places, w, " AND credential IN "+hashList(hashes))
+	if err != nil {
+		return err
+	}
+	const keys = "credential, session, key, workload, client_address, user_agent, source_type, reporter, toUInt16(day) AS d"
+	statement := "SELECT " + keys + ", min(first), max(last), sum(calls), groupBitOr(slots0), groupBitOr(slots1), groupBitOr(slots2), groupBitOr(slots3), groupBitOr(slots4) FROM " +
+		places + " GROUP BY credential, session, key, workload, client_address, user_agent, source_type, reporter, d ORDER BY credential, session, d"
 	return s.query(ctx, "read where calls came from", statement, func(rows driver.Rows) error {
 		var v rule.Arrival
 		var hash string
 		var reporter uint8
 		var day uint16
-		if err := rows.Scan(&hash, &v.Session, &v.Key, &v.Workload, &v.Address, &v.Agent, &v.SourceType, &reporter, &day, &v.First, &v.Last, &v.Calls, &v.Slots); err != nil {
+		var slots [5]uint64
+		if err := rows.Scan(&hash, &v.Session, &v.Key, &v.Workload, &v.Address, &v.Agent, &v.SourceType, &reporter, &day, &v.First, &v.Last, &v.Calls,
+			&slots[0], &slots[1], &slots[2], &slots[3], &slots[4]); err != nil {
 			return err
 		}
 		copy(v.Hash[:], hash)
 		v.Address, v.Reporter, v.Day = address(v.Address), schema.Reporter(reporter), schema.Day(day)
 		v.First, v.Last = v.First.UTC(), v.Last.UTC()
+		for i, word := range slots {
+			for ; word != 0; word &= word - 1 {
+				v.Slots = append(v.Slots, uint16(64*i+bits.TrailingZeros64(word)))
+			}
+		}
 		return each(&v)
 	})
 }
 
-// Tenancies looks through all calls, since they are not sorted by address; it is
-// asked about few addresses, and seldom.
+// Tenancies looks through the places of all credentials, since they are not sorted
+// by address; it is asked about few addresses, and seldom.
 func (s *store) Tenancies(ctx context.Context, w schema.Window, addresses []string, each func(*rule.Tenancy) error) error {
 	if len(addresses) == 0 {
 		return nil
@@ -53,8 +62,11 @@ func (s *store) Tenancies(ctx context.Context, w schema.Window, addresses []stri
 		}
 		list = append(list, addressLiteral(a))
 	}
-	statement := "SELECT credential, client_address, min(time) FROM " + table.Calls + " WHERE client_address IN (" + strings.Join(list, ", ") + ")" + within(w) + acceptedOnly +
-		" GROUP BY credential, client_address ORDER BY credential, client_address"
+	places, err := daily(table.Places, w, " AND client_address IN ("+strings.Join(list, ", ")+")")
+	if err != nil {
+		return err
+	}
+	statement := "SELECT credential, client_address, min(first) FROM " + places + " GROUP BY credential, client_address ORDER BY credential, client_address"
 	return s.query(ctx, "read who called from an address", statement, func(rows driver.Rows) error {
 		var t rule.Tenancy
 		var hash string

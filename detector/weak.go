@@ -24,15 +24,14 @@ type Weaknesses interface {
 	Lasting(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, over time.Duration, each func(*rule.Lasting) error) error
 }
 
-// wasAccepted is the condition for calls whose credential was accepted.
-var wasAccepted = fmt.Sprintf(" AND decision IN (%d, %d, %d) AND quality = 0", schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied)
-
-// Exposures reads the names of parameters of the calls themselves: one small
-// column of the principals asked for.
+// Exposures reads the names of parameters by day.
 func (s *store) Exposures(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, parameters []string, each func(*rule.Exposure) error) error {
-	statement := "SELECT credential, service, lower(parameter) AS name, min(time), max(time) FROM " + table.Calls + " ARRAY JOIN query_keys AS parameter" +
-		" WHERE credential IN " + hashList(hashes) + within(w) + wasAccepted + " AND lower(parameter) IN (" + literals(parameters) + ")" +
-		" GROUP BY credential, service, name ORDER BY credential, service, name"
+	names, err := daily(table.Parameters, w, " AND credential IN "+hashList(hashes))
+	if err != nil {
+		return err
+	}
+	statement := "SELECT credential, service, parameter, min(first), max(last) FROM " + names + " WHERE parameter IN (" + literals(parameters) + ")" +
+		" GROUP BY credential, service, parameter ORDER BY credential, service, parameter"
 	return s.query(ctx, "read which secrets stand in addresses", statement, func(rows driver.Rows) error {
 		var e rule.Exposure
 		var hash string
@@ -45,9 +44,13 @@ func (s *store) Exposures(ctx context.Context, w schema.Window, hashes []schema.
 	})
 }
 
+// Lasting reads keys and tokens by day.
 func (s *store) Lasting(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, over time.Duration, each func(*rule.Lasting) error) error {
-	statement := "SELECT credential, credential_instance, min(time) AS f, max(time) AS l FROM " + table.Calls +
-		" WHERE credential IN " + hashList(hashes) + within(w) + wasAccepted + " AND credential_instance != ''" +
+	instances, err := daily(table.Instances, w, " AND credential IN "+hashList(hashes))
+	if err != nil {
+		return err
+	}
+	statement := "SELECT credential, credential_instance, min(first) AS f, max(last) AS l FROM " + instances + " WHERE certain = 1" +
 		" GROUP BY credential, credential_instance HAVING toUnixTimestamp64Micro(l) - toUnixTimestamp64Micro(f) > " + fmt.Sprint(over.Microseconds()) +
 		" ORDER BY credential, credential_instance"
 	return s.query(ctx, "read how long single keys and tokens were used", statement, func(rows driver.Rows) error {
@@ -76,7 +79,7 @@ func (r *run) weak(ctx context.Context, c *chunk) error {
 		lasting[over] = append(lasting[over], hashes...)
 	}
 	for part := range slices.Chunk(exposed, maxHashes) {
-		err := r.facts.Exposures(ctx, r.window, part, rule.SecretParameters, func(e *rule.Exposure) error {
+		err := r.facts.Exposures(ctx, r.folded, part, rule.SecretParameters, func(e *rule.Exposure) error {
 			c.byHash[e.Hash].set.Exposure(e)
 			return nil
 		})
@@ -85,9 +88,9 @@ func (r *run) weak(ctx context.Context, c *chunk) error {
 		}
 	}
 	// A key is as old as its first use, which may be before the window.
-	long := schema.Window{From: r.env.Since, To: r.window.To}
-	if r.window.From.Before(long.From) {
-		long.From = r.window.From
+	long := schema.Window{From: r.env.Since.Truncate(24 * time.Hour), To: r.folded.To}
+	if r.folded.From.Before(long.From) {
+		long.From = r.folded.From
 	}
 	for _, over := range times {
 		for part := range slices.Chunk(lasting[over], maxHashes) {

@@ -3,6 +3,7 @@ package detector
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/scopedrift/scopedrift/detector/rule"
 	"github.com/scopedrift/scopedrift/schema"
@@ -13,7 +14,8 @@ const maxAddresses = 1000
 
 // where tells the rules from where and by whom credentials are used.
 func (r *run) where(ctx context.Context, c *chunk) error {
-	w := schema.Window{From: r.window.To.Add(-rule.KeyBinding), To: r.window.To}
+	// In whole days, which are folded already; beyond an open end there is nothing.
+	w := schema.Window{From: r.window.To.Add(-rule.KeyBinding).Truncate(24 * time.Hour), To: r.folded.To}
 	for part := range slices.Chunk(c.hashesOf((*rule.Set).WantsArrivals), maxHashes) {
 		err := r.facts.Arrivals(ctx, w, part, func(v *rule.Arrival) error {
 			c.byHash[v.Hash].set.Arrival(v)

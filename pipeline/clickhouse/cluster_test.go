@@ -131,9 +131,9 @@ func TestUpgradeLosesNothing(t *testing.T) {
 	}
 	fill := func(from int) {
 		t.Helper()
-		if err := conn.Exec(t.Context(), fmt.Sprintf("INSERT INTO calls (time, id, source_type, source_name, credential, credential_id, service, operation, decision, presented)"+
+		if err := conn.Exec(t.Context(), fmt.Sprintf("INSERT INTO calls (time, id, source_type, source_name, credential, credential_id, credential_instance, query_keys, mints, service, operation, decision, presented)"+
 			" SELECT toDateTime64('2026-03-01 10:00:00', 6, 'UTC') + number * 600, toFixedString(leftPad(toString(number), 16, '0'), 16), 'envoy', 'edge.log',"+
-			" toFixedString(leftPad(toString(number %% 11), 16, 'c'), 16), toString(number %% 11), 'orders', concat('GET /', toString(number %% 13)), number %% 3,"+
+			" toFixedString(leftPad(toString(number %% 11), 16, 'c'), 16), toString(number %% 11), concat('key', toString(number %% 7)), if(number %% 5 = 0, ['Page'], []), if(number %% 97 = 0, 'other', ''), 'orders', concat('GET /', toString(number %% 13)), number %% 3,"+
 			" toFixedString(leftPad(toString(number %% 2), 8, 'p'), 8) FROM numbers(%d, 4000)", from)); err != nil {
 			t.Fatal(err)
 		}
@@ -162,6 +162,24 @@ func TestUpgradeLosesNothing(t *testing.T) {
 		t.Errorf("before\n%s\nafter\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
 	}
 	fill(4000)
+	// What later steps fold knows of the calls that were there before them.
+	if n, accepted := number(t, conn, "SELECT sum(calls) FROM places"), number(t, conn, "SELECT countIf(decision IN (1, 2, 3)) FROM calls"); n != accepted || n < 5000 {
+		t.Errorf("places count %d calls, want %d", n, accepted)
+	}
+	if n, accepted := number(t, conn, "SELECT sum(calls) FROM pace"), number(t, conn, "SELECT countIf(decision IN (1, 2, 3)) FROM calls"); n != accepted {
+		t.Errorf("pace counts %d calls, want %d", n, accepted)
+	}
+	for _, c := range []struct{ rollup, want string }{
+		{"SELECT count() FROM (SELECT DISTINCT credential, parameter, day FROM parameters)",
+			"SELECT count() FROM (SELECT DISTINCT credential, lower(p), toDate(time) FROM calls ARRAY JOIN query_keys AS p WHERE decision IN (1, 2, 3) AND quality = 0)"},
+		{"SELECT count() FROM (SELECT DISTINCT credential, credential_instance, day FROM instances)",
+			"SELECT count() FROM (SELECT DISTINCT credential, credential_instance, toDate(time) FROM calls WHERE decision IN (1, 2, 3))"},
+		{"SELECT count() FROM issues", "SELECT countIf(mints != '') FROM calls"},
+	} {
+		if n, want := number(t, conn, c.rollup), number(t, conn, c.want); n != want || n == 0 {
+			t.Errorf("%s gives %d, want %d", c.rollup, n, want)
+		}
+	}
 	for _, name := range table.Sharded(steps[:1]) {
 		switch name {
 		case table.Calls, table.Principals, table.Presented:
@@ -187,7 +205,7 @@ func TestRetain(t *testing.T) {
 		changed []string
 	}{
 		{table.Retention{}, nil},
-		{table.Retention{Calls: 30, Hours: 180, Days: 800}, []string{"calls", "use_hour", "pace", "use_day"}},
+		{table.Retention{Calls: 30, Hours: 180, Days: 800}, []string{"calls", "use_hour", "pace", "use_day", "places", "parameters", "instances", "issues"}},
 		{table.Retention{Calls: 30, Hours: 180, Days: 800}, nil},
 		{table.Retention{Calls: 14}, []string{"calls"}},
 		{table.Retention{Calls: table.Forever, Hours: table.Forever}, []string{"calls", "use_hour", "pace"}},

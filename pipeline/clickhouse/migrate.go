@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/scopedrift/scopedrift/schema/table"
@@ -90,9 +91,34 @@ func migrate(ctx context.Context, conn driver.Conn, temporary bool) ([]table.Ste
 				return nil, fmt.Errorf("schema step %s: %w", step.Name, err)
 			}
 		}
+		if have > 0 && !temporary {
+			if err := fold(ctx, conn, step); err != nil {
+				return nil, err
+			}
+		}
 		if err := recordStep(ctx, conn, step); err != nil {
 			return nil, err
 		}
 	}
 	return steps[have:], nil
+}
+
+// fold fills the rollups that a step adds to a store that holds calls already.
+// Each is emptied before: a step that stopped half-way is run again. What was
+// touched is told of calls that come in, and those of old were judged.
+func fold(ctx context.Context, conn driver.Conn, step table.Step) error {
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"insert_deduplicate": 0, "max_bytes_before_external_group_by": "268435456", "max_partitions_per_insert_block": 0,
+	}))
+	for _, f := range step.Feeds() {
+		if f.Table == table.Touched {
+			continue
+		}
+		for _, statement := range []string{"TRUNCATE TABLE " + f.Table, "INSERT INTO " + f.Table + " " + f.Query} {
+			if err := conn.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("schema step %s: fold %s from the stored calls: %w", step.Name, f.Table, err)
+			}
+		}
+	}
+	return nil
 }

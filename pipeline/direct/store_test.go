@@ -154,7 +154,7 @@ func TestRepair(t *testing.T) {
 	run(t, direct.Config{Conn: conn, Run: "whole"}, &schema.Batch{Input: in, NextUnit: 1000, Calls: callsOf(0, 1000), Done: true})
 	for _, statement := range []string{
 		"INSERT INTO ledger (run, source_type, source_name, first_unit, next_unit, state, written) VALUES ('broken', 'envoy', 'edge.log', 0, 500, 'planned', now64(6))",
-		"TRUNCATE TABLE use_day", "ALTER TABLE use_life DELETE WHERE service LIKE 'o%' SETTINGS mutations_sync = 1", "INSERT INTO use_hour SELECT * FROM use_hour",
+		"TRUNCATE TABLE use_day", "TRUNCATE TABLE places", "ALTER TABLE use_life DELETE WHERE service LIKE 'o%' SETTINGS mutations_sync = 1", "INSERT INTO use_hour SELECT * FROM use_hour",
 	} {
 		if err := conn.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
@@ -172,6 +172,9 @@ func TestRepair(t *testing.T) {
 		if n := one(t, conn, "SELECT sum(calls) FROM "+rollup); n != 1500 {
 			t.Errorf("%s counts %d calls, want 1500", rollup, n)
 		}
+	}
+	if n, accepted := one(t, conn, "SELECT sum(calls) FROM places"), one(t, conn, "SELECT countIf(decision IN (1, 2, 3)) FROM calls"); n != accepted || n == 0 {
+		t.Errorf("places count %d calls, want %d", n, accepted)
 	}
 	if again := run(t, direct.Config{Conn: conn, Run: "after", Known: true, Exclusive: true}); again.Repaired != 0 {
 		t.Error("a repaired range was repaired again")

@@ -134,6 +134,13 @@ func contents(t *testing.T, conn driver.Conn) string {
 		"SELECT toString((" + keys + ", hour, min(first), max(last), sum(calls))) AS x FROM use_hour GROUP BY " + keys + ", hour ORDER BY x",
 		"SELECT toString((" + keys + ", day, min(first), max(last), sum(calls))) AS x FROM use_day GROUP BY " + keys + ", day ORDER BY x",
 		"SELECT toString((" + keys + ", min(first), max(last), arraySort(groupUniqArrayArray(days)), sum(calls))) AS x FROM use_life GROUP BY " + keys + " ORDER BY x",
+		"SELECT toString((credential, session, key, workload, client_address, user_agent, source_type, reporter, day, min(first), max(last), sum(calls)," +
+			" groupBitOr(slots0), groupBitOr(slots1), groupBitOr(slots2), groupBitOr(slots3), groupBitOr(slots4))) AS x FROM places" +
+			" GROUP BY credential, session, key, workload, client_address, user_agent, source_type, reporter, day ORDER BY x",
+		"SELECT toString((credential, service, parameter, day, min(first), max(last))) AS x FROM parameters GROUP BY credential, service, parameter, day ORDER BY x",
+		"SELECT toString((credential, credential_instance, presented, certain, day, min(first), max(last))) AS x FROM instances" +
+			" GROUP BY credential, credential_instance, presented, certain, day ORDER BY x",
+		"SELECT toString((time, id, credential, presented, decision, service, operation, mints)) AS x FROM issues ORDER BY x",
 		"SELECT toString((source_type, service, day, sum(calls))) AS x FROM source_day GROUP BY source_type, service, day ORDER BY x",
 		"SELECT toString((credential, kind, id, min(first), max(last))) AS x FROM principals GROUP BY credential, kind, id ORDER BY x",
 	} {

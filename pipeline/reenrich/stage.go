@@ -30,12 +30,13 @@ var renamed = []string{"service", "operation", "route_source", "tenant", "enviro
 // monthly are the rollups that are cut into months, with their column of time;
 // whole are those that are not cut.
 var (
-	monthly = map[string]string{table.UseHour: "hour", table.Pace: "hour", table.UseDay: "day"}
-	whole   = []string{table.UseLife, table.SourceDay}
+	monthly = map[string]string{table.UseHour: "hour", table.Pace: "hour", table.UseDay: "day",
+		table.Places: "day", table.Parameters: "day", table.Instances: "day", table.Issues: "time"}
+	whole = []string{table.UseLife, table.SourceDay}
 )
 
 // swappable are all tables whose content is swapped, the calls first.
-var swappable = []string{table.Calls, table.UseHour, table.Pace, table.UseDay, table.UseLife, table.SourceDay}
+var swappable = []string{table.Calls, table.UseHour, table.Pace, table.UseDay, table.Places, table.Parameters, table.Instances, table.Issues, table.UseLife, table.SourceDay}
 
 // feed is a view that feeds a rollup from the calls.
 type feed struct{ target, query string }
@@ -212,7 +213,17 @@ func lifetime(month string) string {
 // together are what the mark is for.
 func (j *Job) swap(ctx context.Context, days []time.Time) error {
 	var statements []string
+	var err error
 	replace := func(name, partition string) {
+		// A partition of nothing is no partition, and cannot take the place of one.
+		var rows uint64
+		if err == nil {
+			err = j.cfg.Conn.QueryRow(ctx, "SELECT count() FROM "+name+staged).Scan(&rows)
+		}
+		if rows == 0 {
+			statements = append(statements, "ALTER TABLE "+name+" DROP PARTITION "+partition)
+			return
+		}
 		statements = append(statements, "ALTER TABLE "+name+" REPLACE PARTITION "+partition+" FROM "+name+staged)
 	}
 	for _, name := range whole {
@@ -223,6 +234,9 @@ func (j *Job) swap(ctx context.Context, days []time.Time) error {
 	}
 	for _, day := range days {
 		replace(table.Calls, day.Format("20060102"))
+	}
+	if err != nil {
+		return fmt.Errorf("look at what was prepared: %w", err)
 	}
 	return j.exec(ctx, "swap "+date(days[0])+" to "+date(days[len(days)-1]), statements...)
 }

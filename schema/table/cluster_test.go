@@ -124,7 +124,7 @@ func TestRetention(t *testing.T) {
 		}
 	}
 	limits, err := Retention{Calls: 30, Hours: Forever, Days: 800}.Limits()
-	if err != nil || len(limits) != 4 || limits[0].Statement != "ALTER TABLE calls MODIFY TTL toDateTime(time) + toIntervalDay(30)" ||
+	if err != nil || len(limits) != 8 || limits[0].Statement != "ALTER TABLE calls MODIFY TTL toDateTime(time) + toIntervalDay(30)" ||
 		limits[1].Statement != "ALTER TABLE use_hour REMOVE TTL" {
 		t.Errorf("%+v, %v", limits, err)
 	}

@@ -11,7 +11,8 @@ type Retention struct {
 	// Calls are the raw calls. Without them a finding's calls cannot be shown, and
 	// changed routes and tenants no longer reach those days.
 	Calls int
-	// Hours is use and pace by hour, Days use by day. What is unused is judged by days.
+	// Hours is use and pace by hour, Days use and places by day. What is unused is
+	// judged by days.
 	Hours, Days int
 }
 
@@ -46,7 +47,8 @@ func (r Retention) Limits() ([]Limit, error) {
 	for _, one := range []struct {
 		table, from string
 		days        int
-	}{{Calls, "toDateTime(time)", r.Calls}, {UseHour, "hour", r.Hours}, {Pace, "hour", r.Hours}, {UseDay, "day", r.Days}} {
+	}{{Calls, "toDateTime(time)", r.Calls}, {UseHour, "hour", r.Hours}, {Pace, "hour", r.Hours}, {UseDay, "day", r.Days},
+		{Places, "day", r.Days}, {Parameters, "day", r.Days}, {Instances, "day", r.Days}, {Issues, "toDateTime(time)", r.Days}} {
 		switch {
 		case one.days == Forever:
 			limits = append(limits, Limit{one.table, "", "ALTER TABLE " + one.table + " REMOVE TTL"})

@@ -20,6 +20,10 @@ const (
 	UseDay     = "use_day"
 	UseLife    = "use_life"
 	Pace       = "pace"
+	Places     = "places"
+	Parameters = "parameters"
+	Instances  = "instances"
+	Issues     = "issues"
 	Principals = "principals"
 	Presented  = "presented"
 	SourceDay  = "source_day"
@@ -102,9 +106,9 @@ const temporary = "SETTINGS max_bytes_to_merge_at_max_space_in_pool = 1, max_byt
 // Temporary returns the step for a store that goes away with the command that
 // made it: the same tables, columns, orders and views, laid out for being
 // written once. Nothing of it is ever dropped by day, so it has no partitions,
-// each of which would cut a block into parts of its own. Use by hour and pace,
-// which are almost as large as the calls and read once at most, are no tables but
-// what the calls give when they are asked for.
+// each of which would cut a block into parts of its own. Rollups that are almost as
+// large as the calls, or that only spare who comes back, are no tables but what the
+// calls give when they are asked for.
 func (s Step) Temporary() Step {
 	const (
 		// Nobody comes back to a temporary store to see what is new.
@@ -139,7 +143,7 @@ func (s Step) Temporary() Step {
 // asView turns the statements of a rollup that a temporary store does without: the
 // table is gone (an empty view), and its feed is a view of that name.
 func asView(statement string) (view string, gone bool) {
-	for _, name := range []string{UseHour, Pace} {
+	for _, name := range []string{UseHour, Pace, Places, Parameters, Instances, Issues} {
 		if strings.HasPrefix(statement, "CREATE TABLE IF NOT EXISTS "+name+" (") {
 			return "", true
 		}
@@ -148,6 +152,37 @@ func asView(statement string) (view string, gone bool) {
 		}
 	}
 	return "", false
+}
+
+// Feed is a rollup and the select of the view that feeds it from the calls.
+type Feed struct{ Table, Query string }
+
+// Feeds returns the rollups that the step adds.
+func (s Step) Feeds() []Feed {
+	var list []Feed
+	for _, statement := range s.Statements {
+		if m := createView.FindStringSubmatch(statement); m != nil {
+			list = append(list, Feed{Table: m[2], Query: m[3]})
+		}
+	}
+	return list
+}
+
+// FeedOf returns the feed of a rollup; its query is what folds calls as the rollup
+// does. The line that groups, if there is one, is a line of its own.
+func FeedOf(name string) (Feed, error) {
+	steps, err := Steps()
+	if err != nil {
+		return Feed{}, err
+	}
+	for _, step := range steps {
+		for _, f := range step.Feeds() {
+			if f.Table == name {
+				return f, nil
+			}
+		}
+	}
+	return Feed{}, fmt.Errorf("no view feeds a table %q: this is a fault of the program", name)
 }
 
 func stripComments(statement string) string {

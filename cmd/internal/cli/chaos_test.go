@@ -354,6 +354,9 @@ func (c *chaos) judge(conn driver.Conn) {
 				t.Errorf("%s holds %d calls, the store %d", rollup, n, calls)
 			}
 		}
+		if n, calls := c.one(db, "sum(calls) AS x FROM places"), c.one(db, "countIf(decision IN (1, 2, 3)) AS x FROM calls"); n != calls {
+			t.Errorf("places hold %d calls, the store %d accepted ones", n, calls)
+		}
 	}
 	// Whoever repeats a plan stores the same rows: else parts of two attempts mix.
 	if n := c.one(conn, "count() AS x FROM (SELECT 1 FROM ranges GROUP BY topic, partition, plan"+

@@ -330,3 +330,108 @@ FROM calls_local
 WHERE decision IN (1, 2, 3)
 GROUP BY credential, service, operation, reporter, hour;
 
+-- step 0006_places
+
+CREATE TABLE IF NOT EXISTS places_local ON CLUSTER 'calls' (
+    credential     FixedString(16),
+    session        String CODEC(ZSTD(1)),
+    key            String CODEC(ZSTD(1)),
+    workload       LowCardinality(String),
+    client_address IPv6 CODEC(ZSTD(1)),
+    user_agent     LowCardinality(String),
+    source_type    LowCardinality(String),
+    reporter       UInt8,
+    day            Date CODEC(Delta, ZSTD(1)),
+    first          SimpleAggregateFunction(min, DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
+    last           SimpleAggregateFunction(max, DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
+    calls          SimpleAggregateFunction(sum, UInt64) CODEC(T64, ZSTD(1)),
+    slots0         SimpleAggregateFunction(groupBitOr, UInt64) CODEC(ZSTD(1)),
+    slots1         SimpleAggregateFunction(groupBitOr, UInt64) CODEC(ZSTD(1)),
+    slots2         SimpleAggregateFunction(groupBitOr, UInt64) CODEC(ZSTD(1)),
+    slots3         SimpleAggregateFunction(groupBitOr, UInt64) CODEC(ZSTD(1)),
+    slots4         SimpleAggregateFunction(groupBitOr, UInt64) CODEC(ZSTD(1))
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/scopedrift/places_local', '{replica}')
+PARTITION BY toYYYYMM(day)
+PRIMARY KEY credential
+ORDER BY (credential, session, key, workload, client_address, user_agent, source_type, reporter, day)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800, index_granularity = 512;
+
+CREATE TABLE IF NOT EXISTS places ON CLUSTER 'calls' AS places_local ENGINE = Distributed('calls', 'scopedrift', places_local, bitAnd(kafkaMurmurHash(credential), 2147483647));
+
+CREATE TABLE IF NOT EXISTS parameters_local ON CLUSTER 'calls' (
+    credential FixedString(16),
+    service    LowCardinality(String),
+    parameter  LowCardinality(String),
+    day        Date CODEC(Delta, ZSTD(1)),
+    first      SimpleAggregateFunction(min, DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
+    last       SimpleAggregateFunction(max, DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1))
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/scopedrift/parameters_local', '{replica}')
+PARTITION BY toYYYYMM(day)
+PRIMARY KEY credential
+ORDER BY (credential, service, parameter, day)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800, index_granularity = 512;
+
+CREATE TABLE IF NOT EXISTS parameters ON CLUSTER 'calls' AS parameters_local ENGINE = Distributed('calls', 'scopedrift', parameters_local, bitAnd(kafkaMurmurHash(credential), 2147483647));
+
+CREATE TABLE IF NOT EXISTS instances_local ON CLUSTER 'calls' (
+    credential          FixedString(16),
+    credential_instance String CODEC(ZSTD(1)),
+    presented           FixedString(8),
+    certain             UInt8,
+    day                 Date CODEC(Delta, ZSTD(1)),
+    first               SimpleAggregateFunction(min, DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
+    last                SimpleAggregateFunction(max, DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1))
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/scopedrift/instances_local', '{replica}')
+PARTITION BY toYYYYMM(day)
+PRIMARY KEY credential
+ORDER BY (credential, credential_instance, presented, certain, day)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800, index_granularity = 512;
+
+CREATE TABLE IF NOT EXISTS instances ON CLUSTER 'calls' AS instances_local ENGINE = Distributed('calls', 'scopedrift', instances_local, bitAnd(kafkaMurmurHash(credential), 2147483647));
+
+CREATE TABLE IF NOT EXISTS issues_local ON CLUSTER 'calls' (
+    time                DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    id                  FixedString(16),
+    credential          FixedString(16),
+    credential_instance String CODEC(ZSTD(1)),
+    presented           FixedString(8),
+    decision            UInt8,
+    service             LowCardinality(String),
+    operation           LowCardinality(String),
+    mints               String CODEC(ZSTD(1))
+) ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/scopedrift/issues_local', '{replica}')
+PARTITION BY toYYYYMM(time)
+ORDER BY (credential, time, id)
+SETTINGS replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800, index_granularity = 512;
+
+CREATE TABLE IF NOT EXISTS issues ON CLUSTER 'calls' AS issues_local ENGINE = Distributed('calls', 'scopedrift', issues_local, bitAnd(kafkaMurmurHash(credential), 2147483647));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS places_local_feed ON CLUSTER 'calls' TO places_local AS
+SELECT credential, session, if(credential_kind = 8, credential_instance, '') AS key, workload, client_address, user_agent, source_type, reporter,
+       toDate(time) AS day, min(time) AS first, max(time) AS last, count() AS calls,
+       groupBitOrIf(bitShiftLeft(toUInt64(1), intDiv(toUnixTimestamp(time) % 86400, 300) % 64), intDiv(toUnixTimestamp(time) % 86400, 19200) = 0) AS slots0,
+       groupBitOrIf(bitShiftLeft(toUInt64(1), intDiv(toUnixTimestamp(time) % 86400, 300) % 64), intDiv(toUnixTimestamp(time) % 86400, 19200) = 1) AS slots1,
+       groupBitOrIf(bitShiftLeft(toUInt64(1), intDiv(toUnixTimestamp(time) % 86400, 300) % 64), intDiv(toUnixTimestamp(time) % 86400, 19200) = 2) AS slots2,
+       groupBitOrIf(bitShiftLeft(toUInt64(1), intDiv(toUnixTimestamp(time) % 86400, 300) % 64), intDiv(toUnixTimestamp(time) % 86400, 19200) = 3) AS slots3,
+       groupBitOrIf(bitShiftLeft(toUInt64(1), intDiv(toUnixTimestamp(time) % 86400, 300) % 64), intDiv(toUnixTimestamp(time) % 86400, 19200) = 4) AS slots4
+FROM calls_local
+WHERE decision IN (1, 2, 3)
+GROUP BY credential, session, key, workload, client_address, user_agent, source_type, reporter, day;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS parameters_local_feed ON CLUSTER 'calls' TO parameters_local AS
+SELECT credential, service, lower(name) AS parameter, toDate(time) AS day, min(time) AS first, max(time) AS last
+FROM calls_local ARRAY JOIN query_keys AS name
+WHERE decision IN (1, 2, 3) AND quality = 0
+GROUP BY credential, service, parameter, day;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS instances_local_feed ON CLUSTER 'calls' TO instances_local AS
+SELECT credential, credential_instance, presented, toUInt8(quality = 0) AS certain, toDate(time) AS day, min(time) AS first, max(time) AS last
+FROM calls_local
+WHERE decision IN (1, 2, 3) AND credential_instance != ''
+GROUP BY credential, credential_instance, presented, certain, day;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS issues_local_feed ON CLUSTER 'calls' TO issues_local AS
+SELECT time, id, credential, credential_instance, presented, decision, service, operation, mints
+FROM calls_local
+WHERE mints != '';
+
