@@ -44,6 +44,11 @@ type builder struct {
 	qualities [6]uint64
 	free      []*exchange
 	live      int // exchanges that are not emitted
+	// doubts are connections with calls that wait for a proof (doubt.go), the
+	// first settled of them since longer; inTime says that somebody waits for calls.
+	doubts  []*http2
+	settled int
+	inTime  bool
 }
 
 // The longest texts that are kept; what is longer is cut.

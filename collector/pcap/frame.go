@@ -90,11 +90,13 @@ type frameReader struct {
 	blockCut   bool
 
 	table hpackTable
+	shelf shelf
 
 	// unproven says that the border between frames was found by likeness, chained
-	// how many bytes have fitted since.
+	// how many bytes have fitted since, agreement what the other direction says.
 	unproven bool
 	chained  int
+	agreement
 }
 
 // provenAfter is how many bytes must fit frame on frame until a border that was
@@ -172,9 +174,8 @@ func (h *http2) begin(r *frameReader, b []byte, nanos int64) {
 	r.frame = parseFrameHead(b)
 	f := &r.frame
 	if r.unproven {
-		if r.chained += frameHeadSize + int(f.length); r.chained >= provenAfter {
-			r.unproven = false
-		}
+		r.chained += frameHeadSize + int(f.length)
+		h.tryProof(r, false)
 	}
 	h.out.stats.Frames++
 	r.phase, r.remain, r.damaged = framePhasePayload, f.length, false
@@ -290,6 +291,7 @@ func (h *http2) blockBegin(r *frameReader, f frameHead, b []byte) {
 	if !r.damaged {
 		b = b[:len(b)-pad]
 	}
+	h.unshelve(r, f.stream)
 	r.blockFrame, r.blockNanos, r.blockCut = f, r.nanos, r.damaged
 	if f.stream == 0 {
 		// No stream has this number: what it does to the table still counts.
@@ -386,12 +388,13 @@ func (h *http2) lost(r *frameReader) {
 		h.blockEnd(r, true)
 	}
 	h.release(&r.payload)
-	r.table.forget(&h.out.tables)
+	h.shelve(r)
 	if r.phase != framePhaseSearch {
 		h.out.stats.Resyncs++
 	}
 	r.phase, r.have, r.unproven, r.chained = framePhaseSearch, 0, true, 0
 	h.gaps = true
+	h.doubtForGood(r)
 	if !r.client {
 		h.sweep()
 	}

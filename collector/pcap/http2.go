@@ -25,6 +25,13 @@ type http2 struct {
 	// were lost.
 	joined, gaps bool
 	cancelled    int // streams
+	// waiting are calls that are over, but not certain yet; tunnels says that a
+	// stream may carry another connection (doubt.go).
+	waiting []*stream
+	tunnels bool
+	// unended says that a stream went out whose request was not seen to end: what
+	// it still sends is not looked for.
+	unended bool
 }
 
 // newHTTP2 begins to read a connection from the client's first byte, or in its
@@ -125,11 +132,15 @@ func (h *head) host0() {
 func (h *http2) onRequest(r *frameReader, f frameHead, d *head, cut bool) {
 	s := h.find(f.stream)
 	ends := f.flags&flagEndStream != 0
+	if d.method != nil && h.awaits(f.stream) {
+		h.contradict(r)
+	}
 	switch {
 	case s != nil && s.x != nil:
 		// Trailers; a second head is against the rules.
 		if d.method != nil || d.target != nil {
 			s.ambiguous = true
+			h.contradict(r)
 		}
 		if ends {
 			h.ended(r, f.stream, r.blockNanos)
@@ -138,6 +149,9 @@ func (h *http2) onRequest(r *frameReader, f frameHead, d *head, cut bool) {
 	case s == nil && f.stream <= h.last && h.whole():
 		return // of a stream that is over
 	case d.method == nil && d.target == nil:
+		if !r.unproven {
+			h.last = max(h.last, f.stream)
+		}
 		if d.unseen {
 			h.out.stats.drop(dropTruncated)
 		}
@@ -148,6 +162,7 @@ func (h *http2) onRequest(r *frameReader, f frameHead, d *head, cut bool) {
 	} else {
 		s.orphaned = true
 	}
+	h.grows(r, f.stream)
 	h.last = max(h.last, f.stream)
 	x := h.out.exchange()
 	x.nanos, x.truncated, x.requestDone = r.blockNanos, cut, ends
@@ -155,6 +170,7 @@ func (h *http2) onRequest(r *frameReader, f frameHead, d *head, cut bool) {
 	h.out.request(h.conn.origin(h.client), uint64(f.stream), x, d, d.unseen)
 	s.grpc = h.out.grpcRequest(x, d)
 	s.grpcMaybe = !s.grpc && d.unseen && d.contentType == nil && (d.method == nil || string(d.method) == "POST")
+	h.tunnels = h.tunnels || x.connect
 	h.note(s, r, d)
 	if s.ambiguous {
 		h.out.stats.Ambiguous++
@@ -167,7 +183,7 @@ func (h *http2) onRequest(r *frameReader, f frameHead, d *head, cut bool) {
 // note keeps what makes a call uncertain.
 func (h *http2) note(s *stream, r *frameReader, d *head) {
 	s.unseen = s.unseen || d.unseen
-	s.unproven = s.unproven || r.unproven
+	s.doubtful(r)
 	s.ambiguous = s.ambiguous || d.ambiguous
 }
 
@@ -177,6 +193,9 @@ func (h *http2) onAnswer(r *frameReader, f frameHead, d *head, cut bool) {
 	ends := f.flags&flagEndStream != 0
 	interim := d.statusKnown && d.status < 200 && !ends
 	switch {
+	case s == nil && d.statusKnown && h.awaits(f.stream):
+		h.contradict(r)
+		return
 	case s == nil && f.stream <= h.last && h.whole(), s == nil && !d.statusKnown:
 		return // of a stream that is over, or the trailers of one that was not seen
 	case interim:
@@ -194,6 +213,9 @@ func (h *http2) onAnswer(r *frameReader, f frameHead, d *head, cut bool) {
 	case !s.x.answered && (d.statusKnown || !d.trailers()):
 		h.answered(s, r, d, cut)
 	default:
+		if s.x.answered && d.statusKnown {
+			h.contradict(r)
+		}
 		if !s.x.answered {
 			// Only the trailers are left of it.
 			h.out.stats.Responses++
@@ -243,10 +265,12 @@ func (h *http2) answered(s *stream, r *frameReader, d *head, cut bool) {
 // note2 is note for an answer: only its status, and what tells a result where
 // that does not, must have been seen.
 func (h *http2) note2(s *stream, r *frameReader, d *head) {
-	s.unproven = s.unproven || r.unproven
+	s.doubtful(r)
 	s.ambiguous = s.ambiguous || d.ambiguous
 	if !d.statusKnown {
 		s.unseen = true
+	} else {
+		h.confirm(s)
 	}
 }
 
@@ -332,9 +356,12 @@ func (h *http2) goAway(r *frameReader, last uint32) {
 
 // end closes a direction.
 func (h *http2) end(from side, _ int64) {
-	if r := h.reader(from); r.phase == framePhasePayload {
+	switch r := h.reader(from); {
+	case r.phase == framePhasePayload:
 		h.cutPayload(r)
 		r.phase = framePhaseSearch
+	case r.phase == framePhaseHead && r.have == 0:
+		h.tryProof(r, true)
 	}
 }
 
@@ -350,8 +377,10 @@ func (h *http2) close() {
 		}
 		h.release(&r.payload)
 		r.table.forget(&h.out.tables)
+		r.shelf.drop(h.out)
 	}
 	for len(h.streams) > 0 {
 		h.finish(h.streams[0])
 	}
+	h.settle()
 }

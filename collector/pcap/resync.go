@@ -89,6 +89,9 @@ func (h *http2) plausible(r *frameReader, b []byte) bool {
 	if f.stream%2 == 0 {
 		return !r.client || f.kind == framePriority || f.kind == frameWindowUpdate || f.kind == frameReset
 	}
+	if !r.client && !h.dirs[0].unproven {
+		return f.stream <= h.last // nothing is answered that was not asked
+	}
 	return f.stream <= h.last+farStream
 }
 

@@ -15,6 +15,9 @@ type stream struct {
 	// one of them stood behind a border found by likeness, ambiguous that readers
 	// may differ about them, orphaned that an answer went out alone before.
 	unseen, unproven, ambiguous, orphaned bool
+	// doubts are which heads its request's, or its answer's, was behind a border
+	// that is not proven yet; 0 where it is (doubt.go).
+	doubts [2]uint32
 	// cancelled says that the client gave it up.
 	cancelled bool
 	// grpc says that only a gRPC status tells the result; grpcMaybe that the
@@ -138,13 +141,21 @@ func (h *http2) remove(s *stream) {
 	h.streams = h.streams[:len(h.streams)-1]
 }
 
-// finish sends a stream's call out.
+// finish ends a stream: its call goes out, or waits for a proof.
 func (h *http2) finish(s *stream) {
 	h.remove(s)
-	x := s.x
-	if x == nil {
+	if s.x == nil {
 		return
 	}
+	h.unended = h.unended || !s.x.requestDone
+	if !h.wait(s) {
+		h.giveUp(s)
+	}
+}
+
+// emit sends a stream's call out.
+func (h *http2) emit(s *stream) {
+	x := s.x
 	x.call.RequestBytes, x.call.ResponseBytes = s.requestBytes, s.responseBytes
 	x.call.Quality = h.quality(s)
 	if !x.answered {

@@ -73,6 +73,7 @@ func (w *Watch) Run(ctx context.Context) error {
 		in.Format = "pcap"
 	}
 	r := newRun(&w.capture.cfg, in, w.sink)
+	r.builder.inTime = true
 	flow := &flowing{watch: w, run: r, ctx: ctx, last: time.Now()}
 	stats, err := r.run(ctx, flow)
 	w.stats.Store(&stats)
@@ -120,6 +121,7 @@ func (f *flowing) flush() error {
 	}
 	f.last = now
 	f.lost()
+	f.run.builder.settle()
 	stats := f.run.snapshot()
 	f.watch.stats.Store(&stats)
 	return f.run.put(f.ctx, false)
