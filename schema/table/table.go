@@ -108,7 +108,7 @@ const temporary = "SETTINGS max_bytes_to_merge_at_max_space_in_pool = 1, max_byt
 // written once. Nothing of it is ever dropped by day, so it has no partitions,
 // each of which would cut a block into parts of its own. Rollups that are almost as
 // large as the calls, or that only spare who comes back, are no tables but what the
-// calls give when they are asked for.
+// calls give when they are asked for. Nothing is merged.
 func (s Step) Temporary() Step {
 	const (
 		// Nobody comes back to a temporary store to see what is new.
@@ -116,7 +116,7 @@ func (s Step) Temporary() Step {
 	)
 	out := Step{Number: s.Number, Name: s.Name}
 	for _, statement := range s.Statements {
-		if strings.HasPrefix(statement, touchedFeed) {
+		if strings.HasPrefix(statement, touchedFeed) || strings.Contains(statement, " MODIFY SETTING ") {
 			continue
 		}
 		if view, gone := asView(statement); gone {

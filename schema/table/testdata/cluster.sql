@@ -435,3 +435,31 @@ SELECT time, id, credential, credential_instance, presented, decision, service, 
 FROM calls_local
 WHERE mints != '';
 
+-- step 0007_merges
+
+ALTER TABLE calls_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE use_hour_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE use_day_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE use_life_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE source_day_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE principals_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE presented_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE touched_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE pace_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE places_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE parameters_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE instances_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE issues_local ON CLUSTER 'calls' MODIFY SETTING merge_selector_base = 12;
+

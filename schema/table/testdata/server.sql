@@ -409,3 +409,31 @@ SELECT time, id, credential, credential_instance, presented, decision, service, 
 FROM calls
 WHERE mints != '';
 
+-- step 0007_merges
+
+ALTER TABLE calls MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE use_hour MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE use_day MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE use_life MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE source_day MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE principals MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE presented MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE touched MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE pace MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE places MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE parameters MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE instances MODIFY SETTING merge_selector_base = 12;
+
+ALTER TABLE issues MODIFY SETTING merge_selector_base = 12;
+
