@@ -80,8 +80,8 @@ func (a *app) listCredentials(parent context.Context, undeclared bool) (err erro
 	}
 	l := &listing{table: output.Table{Columns: []output.Column{
 		{Name: "id", Keep: 16}, {Name: "kind", Keep: 8}, {Name: "owner", Keep: 8}, {Name: "services", Keep: 8},
-		{Name: "operations", Right: true}, {Name: "calls", Right: true}, {Name: "denied", Right: true},
-		{Name: "days", Right: true}, {Name: "first"}, {Name: "last"},
+		{Name: "operations", Right: true, Spare: 2}, {Name: "calls", Right: true}, {Name: "denied", Right: true},
+		{Name: "days", Right: true, Spare: 3}, {Name: "first", Spare: 1}, {Name: "last", Spare: 4},
 	}}}
 	for _, r := range list {
 		if undeclared && r.Declared {

@@ -113,7 +113,8 @@ func (p *prose) credential(c *schema.FindingCredential) {
 func CallTable(calls []schema.Call) *Table {
 	t := &Table{Columns: []Column{
 		{Name: "time"}, {Name: "credential", Keep: 12}, {Name: "service", Keep: 8}, {Name: "operation", Keep: 12},
-		{Name: "object", Keep: 12}, {Name: "tenant", Keep: 6}, {Name: "decision"}, {Name: "status", Right: true}, {Name: "client", Keep: 7},
+		{Name: "object", Keep: 12, Spare: 4}, {Name: "tenant", Keep: 6, Spare: 3}, {Name: "decision"},
+		{Name: "status", Right: true, Spare: 2}, {Name: "client", Keep: 7, Spare: 1},
 	}}
 	for i := range calls {
 		c := &calls[i]

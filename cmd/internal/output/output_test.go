@@ -16,6 +16,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/scopedrift/scopedrift/detector/recommend"
 	"github.com/scopedrift/scopedrift/schema"
 )
 
@@ -260,10 +261,10 @@ func validate(t *testing.T, name string, s *jsonschema.Schema, text []byte) {
 }
 
 func TestTableFits(t *testing.T) {
-	table := &Table{Columns: []Column{{Name: "name", Keep: 4}, {Name: "calls", Right: true}, {Name: "title", Keep: 8}}}
+	table := &Table{Columns: []Column{{Name: "name", Keep: 4}, {Name: "calls", Right: true, Spare: 1}, {Name: "title", Keep: 8}}}
 	table.Add("日本語のとても長い名前です", "12,345", "a sentence that is rather long for a narrow terminal")
 	table.Add("e\u0301clair", "1", "short")
-	for _, width := range []int{24, 40, 80} {
+	for _, width := range []int{14, 24, 40, 80} {
 		var out bytes.Buffer
 		if err := table.Print(&out, width, Paint{}); err != nil {
 			t.Fatal(err)
@@ -271,6 +272,37 @@ func TestTableFits(t *testing.T) {
 		for _, line := range strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n") {
 			if Width(line) > width {
 				t.Errorf("%d columns for a terminal of %d: %q", Width(line), width, line)
+			}
+		}
+		// What is left out is said, and nothing is that has room.
+		if spared := strings.Contains(out.String(), "calls"); spared != (width == 14) || spared == strings.Contains(out.String(), "12,345") {
+			t.Errorf("a terminal of %d shows\n%s", width, out.String())
+		}
+	}
+	if len(table.Columns) != 3 || len(table.Rows[0]) != 3 {
+		t.Error("Print changed the table")
+	}
+}
+
+// TestTablesFit: what is listed fits the usual terminal.
+func TestTablesFit(t *testing.T) {
+	long := strings.Repeat("long-", 12)
+	call := schema.Call{Credential: schema.Credential{ID: long}, Service: long, Operation: "GET /" + long, Path: "/" + long, Tenant: long,
+		Decision: schema.DecisionUnauthenticated, Status: 401, ClientAddress: netip.MustParseAddr("2001:db8:1234:5678:9abc:def0:1234:5678")}
+	finding := schema.Finding{ID: "D04-432fdb74ac0deb4e", Severity: schema.SeverityCritical, Detection: "object-enumeration",
+		Credential: schema.FindingCredential{ID: long}, Service: long, Operation: long, Title: strings.Repeat("words ", 30), Calls: 1e9}
+	advice := recommend.Recommendation{Credential: finding.Credential, Remove: []recommend.Remove{{Held: recommend.Held{Scope: long}}}, Solver: recommend.Solver{ExcessBefore: 4e6, ExcessAfter: 4e6}}
+	for name, table := range map[string]*Table{
+		"calls": CallTable([]schema.Call{call}), "findings": findingTable([]schema.Finding{finding}),
+		"recommendations": RecommendationTable([]recommend.Recommendation{advice}),
+	} {
+		var out bytes.Buffer
+		if err := table.Print(&out, 80, Paint{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(out.String(), "\n") {
+			if Width(line) > 80 {
+				t.Errorf("%s: %d columns: %q", name, Width(line), line)
 			}
 		}
 	}

@@ -177,7 +177,7 @@ func (p *prose) block(heading, text string) {
 func RecommendationTable(list []recommend.Recommendation) *Table {
 	t := &Table{Columns: []Column{
 		{Name: "credential", Keep: 16}, {Name: "held", Right: true}, {Name: "keep", Right: true}, {Name: "remove", Right: true},
-		{Name: "unknown", Right: true}, {Name: "excess_before", Right: true}, {Name: "excess_after", Right: true},
+		{Name: "unknown", Right: true, Spare: 2}, {Name: "excess_before", Right: true, Spare: 1}, {Name: "excess_after", Right: true, Spare: 3},
 		{Name: "refused", Right: true}, {Name: "to_remove", Keep: 16},
 	}}
 	for i := range list {

@@ -213,9 +213,9 @@ func (r *Report) Tidy() {
 // findingTable is the short form for people.
 func findingTable(findings []schema.Finding) *Table {
 	t := &Table{Columns: []Column{
-		{Name: "id"}, {Name: "severity"}, {Name: "detection", Keep: 9}, {Name: "credential", Keep: 10},
-		{Name: "service", Keep: 8}, {Name: "operation", Keep: 12}, {Name: "calls", Right: true},
-		{Name: "last"}, {Name: "title", Keep: 9},
+		{Name: "id"}, {Name: "severity"}, {Name: "detection", Keep: 9, Spare: 1}, {Name: "credential", Keep: 10},
+		{Name: "service", Keep: 8, Spare: 4}, {Name: "operation", Keep: 12, Spare: 5}, {Name: "calls", Right: true, Spare: 2},
+		{Name: "last", Spare: 3}, {Name: "title", Keep: 20},
 	}}
 	for i := range findings {
 		f := &findings[i]

@@ -35,6 +35,9 @@ type Column struct {
 	// Keep is the width below which the column is never narrowed; 0 means it
 	// is never narrowed at all.
 	Keep int
+	// Spare says when the column is left out of a table that does not fit at
+	// its narrowest: 1 goes first; 0 means never.
+	Spare int
 }
 
 // Table is rows under columns. Cells are observed strings: Table makes them
@@ -48,8 +51,10 @@ type Table struct {
 func (t *Table) Add(cells ...string) { t.Rows = append(t.Rows, cells) }
 
 // Print writes the table with aligned columns, at most width columns wide where
-// width is not 0 and the columns that may be narrowed allow it.
+// width is not 0 and the columns that may be narrowed or spared allow it. What
+// was left out is said below.
 func (t *Table) Print(w io.Writer, width int, paint Paint) error {
+	t, spared := t.without(width)
 	widths := make([]int, len(t.Columns))
 	for i, c := range t.Columns {
 		widths[i] = Width(c.Name)
@@ -74,7 +79,63 @@ func (t *Table) Print(w io.Writer, width int, paint Paint) error {
 	for _, row := range rows {
 		t.line(out, row, widths, paint.Word)
 	}
+	if len(spared) > 0 {
+		for _, line := range wrap("(no room for "+strings.Join(spared, ", ")+": a wider terminal or a pipe shows all)", width) {
+			out.WriteString(line + "\n")
+		}
+	}
 	return out.Flush()
+}
+
+// without leaves out columns, those that are spared first, until the narrowest
+// form of the rest fits, and returns their names.
+func (t *Table) without(limit int) (*Table, []string) {
+	if limit <= 0 {
+		return t, nil
+	}
+	least, total := make([]int, len(t.Columns)), -2
+	for i, c := range t.Columns {
+		least[i] = Width(c.Name)
+		for _, row := range t.Rows {
+			if i < len(row) {
+				least[i] = max(least[i], Width(Safe(row[i])))
+			}
+		}
+		if c.Keep > 0 {
+			least[i] = min(least[i], c.Keep)
+		}
+		total += least[i] + 2
+	}
+	out := map[int]bool{}
+	var names []string
+	for spare := 1; spare <= len(t.Columns) && total > limit; spare++ {
+		for i, c := range t.Columns {
+			if c.Spare == spare {
+				out[i] = true
+				total -= least[i] + 2
+				names = append(names, strings.ReplaceAll(c.Name, "_", " "))
+			}
+		}
+	}
+	if len(out) == 0 {
+		return t, nil
+	}
+	rest := &Table{}
+	for i, c := range t.Columns {
+		if !out[i] {
+			rest.Columns = append(rest.Columns, c)
+		}
+	}
+	for _, row := range t.Rows {
+		var cells []string
+		for i, cell := range row {
+			if !out[i] {
+				cells = append(cells, cell)
+			}
+		}
+		rest.Rows = append(rest.Rows, cells)
+	}
+	return rest, names
 }
 
 // narrow takes columns away from the widest narrowable one until the table fits.
