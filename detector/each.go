@@ -10,6 +10,7 @@ import (
 
 	"github.com/scopedrift/scopedrift/detector/rule"
 	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/spelling"
 )
 
 // Judged is one credential with all its judged use and what the rules say.
@@ -43,12 +44,12 @@ func (e *UnknownCredential) Error() string {
 	return fmt.Sprintf("no credential %q was seen in the window or is declared in the catalogue", e.Name)
 }
 
-// Hint says what to do.
+// Hint names those that resemble it, if any.
 func (e *UnknownCredential) Hint() string {
 	if len(e.Near) > 0 {
-		return "did you mean " + strings.Join(e.Near, " or ") + "? scopedrift credentials lists them all"
+		return "did you mean " + strings.Join(e.Near, " or ") + "?"
 	}
-	return "scopedrift credentials lists them all"
+	return ""
 }
 
 // ExitCode is that of wrong use.
@@ -105,7 +106,15 @@ func (r *run) only(name string) error {
 			e.Near = append(e.Near, s.Name)
 		}
 	}
-	e.Near = e.Near[:min(len(e.Near), 3)]
+	if e.Near = e.Near[:min(len(e.Near), 3)]; len(e.Near) == 0 {
+		var names []string
+		for _, s := range r.subjects {
+			names = append(names, s.Name)
+		}
+		if near := spelling.Nearest(name, names, max(1, len(name)/3)); near != "" {
+			e.Near = []string{near}
+		}
+	}
 	return e
 }
 

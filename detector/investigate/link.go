@@ -50,7 +50,17 @@ func (w *work) linkWindow(all bool) schema.Window {
 	if all {
 		return span
 	}
-	first, last := span.To.Add(-linksAround), span.To
+	// Of a credential or place that fell silent the end of the window tells nothing.
+	var last time.Time
+	for i := range r.Credentials {
+		if r.Credentials[i].Last.After(last) {
+			last = r.Credentials[i].Last
+		}
+	}
+	if last.IsZero() {
+		last = span.To
+	}
+	first := last.Add(-linksAround)
 	switch {
 	case w.suspect != nil && !w.suspect.First.IsZero():
 		first, last = w.suspect.First, w.suspect.Last

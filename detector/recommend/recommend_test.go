@@ -73,13 +73,15 @@ func TestCases(t *testing.T) {
 
 func TestUnknownCredential(t *testing.T) {
 	c := detectortest.Read(t, "testdata/shop.txtar")
-	_, err := recommend.New(detector.Config{Catalog: c.Catalog, Facts: memory.New(c.Calls)}).Recommend(context.Background(), "sho")
-	var unknown *detector.UnknownCredential
-	if !errors.As(err, &unknown) {
-		t.Fatalf("got %v", err)
-	}
-	if want := "did you mean shop? scopedrift credentials lists them all"; unknown.Hint() != want {
-		t.Errorf("hint %q, want %q", unknown.Hint(), want)
+	for name, want := range map[string]string{"sho": "did you mean shop?", "shpo": "did you mean shop?", "ledger": ""} {
+		_, err := recommend.New(detector.Config{Catalog: c.Catalog, Facts: memory.New(c.Calls)}).Recommend(context.Background(), name)
+		var unknown *detector.UnknownCredential
+		if !errors.As(err, &unknown) {
+			t.Fatalf("%s: got %v", name, err)
+		}
+		if unknown.Hint() != want {
+			t.Errorf("%s: hint %q, want %q", name, unknown.Hint(), want)
+		}
 	}
 	one, err := recommend.New(detector.Config{Catalog: c.Catalog, Facts: memory.New(c.Calls)}).Recommend(context.Background(), "idp|shop")
 	if err != nil || one.Credential.ID != "shop" {

@@ -111,7 +111,7 @@ func (a *app) investigation(parent context.Context, name string, allLinks bool, 
 	var unknown *detector.UnknownCredential
 	if errors.As(err, &unknown) {
 		return nil, misused(fmt.Errorf("no credential, workload or finding %q is known in the window", q.Name),
-			"scopedrift credentials and scopedrift findings list them; a name of the catalogue needs --catalog")
+			unknown.Hint(), "scopedrift credentials and scopedrift findings list them; a name of the catalogue needs --catalog")
 	}
 	if err == nil && bundle != "" {
 		err = a.writeBundle(ctx, s.conn, bundle, cat, r, findings)
