@@ -126,6 +126,9 @@ func (g *Gateway) Run(ctx context.Context, inputs []string, sink collector.Sink)
 		var mostly *UnreadableError
 		known := one != nil && (len(one.Formats) > 0 || one.Capture)
 		found[in.dir] = found[in.dir] || known
+		if errors.As(err, &mostly) && !known {
+			mostly.Known = g.cfg.Presets.Names()
+		}
 		switch {
 		case errors.As(err, &mostly) && in.dir != "" && !known:
 			one.NotALog = true

@@ -113,6 +113,8 @@ type UnreadableError struct {
 	// Foreign says what the input is instead of a log (UTF-16 text, an archive),
 	// "" if it looks like one.
 	Foreign string
+	// Known are the names of all formats, for an input that fits none of them.
+	Known []string
 }
 
 func (e *UnreadableError) Error() string {
@@ -136,8 +138,10 @@ func (e *UnreadableError) Hint() string {
 	if e.Foreign != "" {
 		return foreignRemedy(e.Foreign)
 	}
-	return "name the format with --format NAME or --format-file FILE, or run scopedrift doctor " +
-		"on the log: it prints the log format to configure"
+	if len(e.Known) > 0 {
+		return "known formats are " + strings.Join(e.Known, ", ") + ": --format NAME insists on one, --format-file FILE brings one of your own"
+	}
+	return "name the format with --format NAME or --format-file FILE; scopedrift doctor says what the lines show and lack"
 }
 
 // ExitCode is that of a run that broke.

@@ -287,8 +287,16 @@ func (a *app) printCheckup(c *checkup) error {
 	line := func(format string, args ...any) { fmt.Fprintln(out, output.Safe(fmt.Sprintf(format, args...))) }
 	for _, d := range c.Inputs {
 		fmt.Fprintln(out, paint.Strong(output.Safe(d.Input)))
-		line("  %s of %s; %s", output.Count(d.Calls, "call"), output.Count(d.Units, "unit"), d.Why)
+		switch {
+		case d.Units == 0 && d.Calls == 0:
+			line("  empty")
+		default:
+			line("  %s of %s; %s", output.Count(d.Calls, "call"), output.Count(d.Units, "unit"), d.Why)
+		}
 		for _, s := range d.Shows {
+			if d.Calls == 0 {
+				break // without calls there is nothing that they could show
+			}
 			mark := paint.Good("full ")
 			switch {
 			case s.Share == 0:
@@ -297,7 +305,7 @@ func (a *app) printCheckup(c *checkup) error {
 				mark = paint.Warn("part ")
 			}
 			extra := ""
-			if s.What == "credential" {
+			if s.What == "credential" && len(d.Kinds) > 0 {
 				extra = "  " + counted(d.Kinds)
 			}
 			fmt.Fprintf(out, "  %s %6.1f %%  %s%s\n", mark, 100*s.Share, s.What, output.Safe(extra))
@@ -345,7 +353,7 @@ func (d *diagnosis) printGaps(line func(string, ...any)) {
 			continue
 		}
 		in := g.In
-		if len(in) > 3 {
+		if len(in) > 4 {
 			in = append(slices.Clone(in[:3]), fmt.Sprintf("%d others", len(g.In)-3))
 		}
 		line("  missing        %s: the log never has %s", g.Field, strings.Join(in, " or "))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/scopedrift/scopedrift/cmd/internal/output"
@@ -115,26 +116,38 @@ func collectCodes(err error, found map[int]bool) {
 }
 
 // printError writes an error as a sentence and its hints, one block for each of
-// several joined errors.
+// several joined errors. Hints that hold for several in a row follow the last.
 func printError(w io.Writer, err error, paint output.Paint) {
+	all := told(nil, err)
+	for i, err := range all {
+		lines := strings.Split(strings.TrimRight(err.Error(), "\n"), "\n")
+		fmt.Fprintf(w, "%s %s\n", paint.Bad("error:"), output.Safe(lines[0]))
+		for _, line := range lines[1:] {
+			fmt.Fprintf(w, "       %s\n", output.Safe(line))
+		}
+		hints := hintsOf(err)
+		if i+1 < len(all) && slices.Equal(hints, hintsOf(all[i+1])) {
+			continue
+		}
+		for _, hint := range hints {
+			fmt.Fprintf(w, "%s  %s\n", paint.Strong("hint:"), output.Safe(hint))
+		}
+	}
+}
+
+// told appends the errors that err joins, but for those that need not be told.
+func told(list []error, err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
-			printError(w, e, paint)
+			list = told(list, e)
 		}
-		return
+		return list
 	}
 	var f *fault
 	if errors.As(err, &f) && f.silent || errors.Is(err, errReaderGone) {
-		return
+		return list
 	}
-	lines := strings.Split(strings.TrimRight(err.Error(), "\n"), "\n")
-	fmt.Fprintf(w, "%s %s\n", paint.Bad("error:"), output.Safe(lines[0]))
-	for _, line := range lines[1:] {
-		fmt.Fprintf(w, "       %s\n", output.Safe(line))
-	}
-	for _, hint := range hintsOf(err) {
-		fmt.Fprintf(w, "%s  %s\n", paint.Strong("hint:"), output.Safe(hint))
-	}
+	return append(list, err)
 }
 
 // hintsOf gathers the remedies along the chain of wrapped errors, and of what they

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/scopedrift/scopedrift/cmd/internal/output"
 )
@@ -46,7 +47,7 @@ func Main(env *Env) int {
 	}
 	var coded interface{ ExitCode() int }
 	if !a.started && !errors.As(err, &coded) {
-		err = misused(err, "scopedrift --help shows the commands, scopedrift COMMAND --help how to use one")
+		err = misused(err, "scopedrift --help shows the commands")
 	}
 	if errors.Is(context.Cause(ctx), errInterrupted) && errors.Is(err, context.Canceled) {
 		err = errInterrupted
@@ -79,6 +80,7 @@ func (a *app) root() *cobra.Command {
 		Args:              noStray,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetFlagErrorFunc(a.flagError)
 	root.SetVersionTemplate("scopedrift {{.Version}}\n")
 	a.settings.bind(root.PersistentFlags(), "color", "quiet")
 	root.AddGroup(
@@ -135,6 +137,25 @@ func noStray(cmd *cobra.Command, args []string) error {
 		text += fmt.Sprintf("; did you mean %q?", near)
 	}
 	return usage(text, cmd.CommandPath()+" knows "+strings.Join(known, ", "))
+}
+
+// flagError says which flag was likely meant. Of a command that there is not it
+// speaks first: the flags are then not the mistake.
+func (a *app) flagError(cmd *cobra.Command, err error) error {
+	depth := strings.Count(cmd.CommandPath(), " ")
+	if cmd.HasSubCommands() && depth < len(a.env.Args) && !strings.HasPrefix(a.env.Args[depth], "-") {
+		return noStray(cmd, a.env.Args[depth:])
+	}
+	hint := cmd.CommandPath() + " --help shows its flags"
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) && len(unknown.GetSpecifiedName()) > 1 {
+		var known []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+		if near := nearest(unknown.GetSpecifiedName(), known); near != "" {
+			return misused(fmt.Errorf("%w; did you mean --%s?", err, near), hint)
+		}
+	}
+	return misused(err, hint)
 }
 
 // outPaint and errPaint colour the two streams.

@@ -109,10 +109,10 @@ func (a *app) runScan(ctx context.Context, inputs []string) (r *scanRun, err err
 	if inputs, err = a.checkInputs(inputs); err != nil {
 		return nil, err
 	}
-	r.progress.enter(fmt.Sprintf("scanning %s", output.Count(uint64(len(inputs)), "input")), 0)
 	if r.cat, err = a.loadCatalog(); err != nil {
 		return nil, err
 	}
+	r.progress.enter(fmt.Sprintf("scanning %s", output.Count(uint64(len(inputs)), "input")), 0)
 	if r.tlsKeys, err = a.loadTLSKeys(); err != nil {
 		return nil, err
 	}
@@ -136,6 +136,10 @@ func (a *app) runScan(ctx context.Context, inputs []string) (r *scanRun, err err
 	stats, err := r.collect(reading, live, inputs)
 	if err != nil {
 		return r, err
+	}
+	if r.partial != nil && !errors.Is(r.partial, errInterrupted) && len(r.report.Summary.Inputs) == 0 {
+		// Nothing could be opened: a result would look as if something had been judged.
+		return nil, r.partial
 	}
 	if err := r.detect(live, ctx.Err() != nil); err != nil {
 		return r, s.why(live, err)

@@ -193,6 +193,8 @@ func (p *prose) summary(r *Report) {
 		}
 	}
 	switch {
+	case total == 0 && s.Calls == 0:
+		p.out.WriteString(p.paint.Strong("No calls, so nothing was judged.") + "\n")
 	case total == 0:
 		p.out.WriteString(p.paint.Strong("No findings.") + "\n")
 	default:
@@ -262,13 +264,19 @@ func inputLines(list []Input) []string {
 	var lines []string
 	for i := range list {
 		in := &list[i]
-		line := fmt.Sprintf("%s as %s: %s of %s", in.Name, firstOf(in.Format, "nothing known"),
-			Count(in.Calls, "call"), Count(in.Units, "unit"))
+		line := fmt.Sprintf("%s as %s: %s of %s", in.Name, in.Format, Count(in.Calls, "call"), Count(in.Units, "unit"))
+		switch {
+		case in.Units == 0 && in.Calls == 0 && len(in.Skipped) == 0 && !in.Cut:
+			lines = append(lines, in.Name+" is empty")
+			continue
+		case in.Format == "":
+			line = fmt.Sprintf("%s fits no known format: 0 calls of %s", in.Name, Count(in.Units, "unit"))
+		}
 		skipped := counts(in.Skipped)
 		if skipped != "" {
 			line += "; skipped " + skipped
 		}
-		if in.Why != "" && (len(list) <= 3 || skipped != "" || in.Cut) {
+		if in.Why != "" && (in.Format != "" || in.Cut) && (len(list) <= 3 || skipped != "" || in.Cut) {
 			line += " (" + in.Why + ")"
 		}
 		lines = append(lines, line)
