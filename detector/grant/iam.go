@@ -92,6 +92,10 @@ func IAM(name, authority string, document []byte) (*Import, error) {
 	out := &Import{}
 	var account accountDetails
 	if err := json.Unmarshal(document, &account); err != nil {
+		var other *json.UnmarshalTypeError
+		if errors.As(err, &other) && other.Field == "" {
+			return nil, errNoPolicy // a list, a number: not the object that either is
+		}
 		return nil, fmt.Errorf("read JSON: %w", err)
 	}
 	if account.any() {
@@ -100,12 +104,16 @@ func IAM(name, authority string, document []byte) (*Import, error) {
 		}
 		return out, nil
 	}
+	source := "policy of " + name
 	if name == "" {
-		return nil, errNoName
+		source = "the policy"
 	}
-	grants, err := out.policy(document, authority, "policy of "+name)
+	grants, err := out.policy(document, authority, source)
 	if err != nil {
 		return nil, err
+	}
+	if name == "" {
+		return nil, errNoName
 	}
 	arn := name
 	if !strings.HasPrefix(name, "arn:") {

@@ -114,6 +114,8 @@ func TestIAMErrors(t *testing.T) {
 	statement := func(s string) string { return `{"Statement": [` + s + `]}` }
 	tests := []struct{ name, holder, document, want string }{
 		{"nothing", role, `{}`, `no "Statement"`},
+		{"nothing, of nobody", "", `{}`, `no "Statement"`},
+		{"list", role, `[]`, `no "Statement"`},
 		{"no name", "", policy, "does not say who has it"},
 		{"json", role, `{`, "read JSON"},
 		{"effect", role, statement(`{"Effect": "allow", "Action": "*"}`), "neither Allow nor Deny"},

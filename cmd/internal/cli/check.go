@@ -15,14 +15,23 @@ import (
 
 func (a *app) checkCommand() *cobra.Command {
 	cat := &cobra.Command{
-		Use: "catalog PATH", Short: "read a catalogue and say everything that is wrong with it",
+		Use: "catalog [PATH]", Short: "read a catalogue and say everything that is wrong with it",
 		Long: `Reads a catalogue as scan would, with the OpenAPI documents it names, and says
 everything that is wrong at once, each with file and line. What is legal but
-likely not meant follows as a note. Exit code 2 if anything is wrong.`,
+likely not meant follows as a note. Exit code 2 if anything is wrong. Without a
+path it is the one of the settings.`,
 		Example: "  scopedrift check catalog catalogue/\n  scopedrift check catalog catalogue.yaml && git commit",
-		Args:    oneArgument("check catalog takes one path", "scopedrift check catalog catalogue/"),
 	}
-	cat.RunE = a.action(func(_ context.Context, args []string) error { return a.checkCatalog(args[0]) })
+	a.settings.bind(cat.Flags(), "catalog")
+	cat.RunE = a.action(func(_ context.Context, args []string) error {
+		if len(args) == 0 && a.settings.catalog != "" {
+			args = []string{a.settings.catalog}
+		}
+		if len(args) != 1 {
+			return usage("check catalog takes one path", "scopedrift check catalog catalogue/")
+		}
+		return a.checkCatalog(args[0])
+	})
 	conf := &cobra.Command{
 		Use: "config", Short: "read the settings files and variables and say what is wrong", Args: cobra.NoArgs,
 		Long: `Reads .scopedrift.yaml here, the user's own file and the SCOPEDRIFT_… variables,

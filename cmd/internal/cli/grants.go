@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -58,7 +59,7 @@ func (a *app) importGrants(kind, authority, name string, files []string) error {
 	for _, file := range files {
 		document, err := a.env.ReadFile(file, grantFileMost)
 		if err != nil {
-			return misused(fmt.Errorf("read grants: %w", err))
+			return misused(fmt.Errorf("read grants: %w", err), "name the files themselves, or - for standard input")
 		}
 		documents = append(documents, document)
 	}
@@ -70,7 +71,10 @@ func (a *app) importGrants(kind, authority, name string, files []string) error {
 		imported, err = grant.IAM(name, authority, documents[0])
 	}
 	if err != nil {
-		return misused(fmt.Errorf("import %s: %w", kind, err))
+		if kind == "iam" && name == "" {
+			return misused(fmt.Errorf("import iam from %s: %w", files[0], err), "a policy document wants --name ARN; account authorization details do not")
+		}
+		return misused(fmt.Errorf("import %s from %s: %w", kind, strings.Join(files, ", "), err))
 	}
 	for _, note := range imported.Notes {
 		a.remark("note: %s", note)
