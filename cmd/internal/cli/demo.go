@@ -121,7 +121,9 @@ type teller struct {
 }
 
 func (t *teller) print(format string, args ...any) {
-	fmt.Fprintln(t.env.Stdout, output.Safe(fmt.Sprintf(format, args...)))
+	for _, line := range output.Paragraph(fmt.Sprintf(format, args...), t.columns()) {
+		fmt.Fprintln(t.env.Stdout, line)
+	}
 }
 
 func (t *teller) heading(text string) {
@@ -146,8 +148,8 @@ func (t *teller) opening() {
 	for _, kind := range kinds {
 		parts = append(parts, output.Number(uint64(t.story.Lines[kind]))+" "+kind)
 	}
-	t.print("Its services, cluster, cloud account and old portal have written %s lines and packets", output.Number(uint64(total)))
-	t.print("(%s), and it keeps a catalogue of what its credentials were granted.", strings.Join(parts, ", "))
+	t.print("Its services, cluster, cloud account and old portal have written %s lines and packets (%s), and it keeps "+
+		"a catalogue of what its credentials were granted.", output.Number(uint64(total)), strings.Join(parts, ", "))
 	t.print("Nothing in the logs is an error: every call was made with a valid credential.")
 	fmt.Fprintln(t.env.Stdout)
 	t.command("scopedrift scan --catalog %scatalogue --data %sstore %slogs", t.dir, t.dir, t.dir)
@@ -158,7 +160,7 @@ func (t *teller) findings(r *output.Report) {
 	s := &r.Summary
 	t.print("%s by %s were judged in the store; %s came out:", output.Count(s.Calls, "call"),
 		output.Count(uint64(s.Credentials.Declared+s.Credentials.Undeclared), "credential"), output.Count(uint64(len(r.Findings)), "finding"))
-	table := &output.Table{Columns: []output.Column{{Name: "severity"}, {Name: "code"}, {Name: "findings", Right: true}, {Name: "the gravest"}}}
+	table := &output.Table{Columns: []output.Column{{Name: "severity"}, {Name: "code"}, {Name: "findings", Right: true}, {Name: "the gravest", Keep: 40}}}
 	for _, d := range rule.Detections() {
 		var first *schema.Finding
 		n := 0
@@ -175,7 +177,7 @@ func (t *teller) findings(r *output.Report) {
 		}
 	}
 	fmt.Fprintln(t.env.Stdout)
-	_ = table.Print(t.env.Stdout, 0, t.outPaint())
+	_ = table.Print(t.env.Stdout, t.columns(), t.outPaint())
 }
 
 // explain shows one finding whole.
@@ -236,7 +238,7 @@ func (t *teller) closing(keep string) {
 			"scopedrift calls --data %[1]sstore --catalog %[1]scatalogue --credential " + t.story.Beyond + " --operation 'POST *'",
 			"scopedrift recommend --data %[1]sstore --catalog %[1]scatalogue",
 		} {
-			t.print("  "+command, t.dir)
+			fmt.Fprintf(t.env.Stdout, "  "+command+"\n", t.dir)
 		}
 	}
 	t.print("For your own logs: scopedrift doctor access.log, then scopedrift scan access.log.")

@@ -3,6 +3,7 @@ package output
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/scopedrift/scopedrift/schema"
@@ -35,9 +36,7 @@ func WriteFindings(w io.Writer, format Format, version string, findings []schema
 // means, why it fired, what would make it harmless, and the calls.
 func Explain(w io.Writer, f *schema.Finding, o Options) error {
 	p := newProse(w, o)
-	for _, line := range wrap(Safe(f.Title), p.width) {
-		fmt.Fprintln(p.out, p.paint.Strong(line))
-	}
+	p.head(f.Title)
 	p.out.WriteByte('\n')
 	p.whole("finding", string(f.ID))
 	detection := Detection{Code: f.Code, Name: f.Detection}
@@ -74,7 +73,8 @@ func Explain(w io.Writer, f *schema.Finding, o Options) error {
 	}
 	p.label("harmless if", trimStop(e.BenignIf))
 	p.label("frameworks", strings.Join(f.Frameworks, ", "))
-	p.commands(f.Next)
+	// That it can be explained needs no telling here.
+	p.commands(slices.DeleteFunc(slices.Clone(f.Next), func(c string) bool { return c == "scopedrift explain "+string(f.ID) }))
 	if len(e.Hops) > 0 {
 		fmt.Fprintf(p.out, "\n%s\n", p.paint.Strong("The way"))
 		drawWay(p.out, e.Hops, "  ")

@@ -21,7 +21,7 @@ const (
 // when, what it could do, from where, what to ask next.
 func WriteInvestigation(w io.Writer, r *investigate.Investigation, o Options) error {
 	p := newProse(w, o)
-	p.out.WriteString(p.paint.Strong(Safe(investigationHead(r))) + "\n")
+	p.head(investigationHead(r))
 	for i := range r.Credentials {
 		p.out.WriteByte('\n')
 		p.identity(&r.Credentials[i])
@@ -40,7 +40,7 @@ func WriteInvestigation(w io.Writer, r *investigate.Investigation, o Options) er
 	for i := range r.Credentials {
 		p.possible(&r.Credentials[i], len(r.Credentials) > 1)
 	}
-	p.section("From where", Count(uint64(len(r.Places)), "place")+", the first seen first")
+	p.section("From where", Count(uint64(len(r.Places)), "place")+", the first seen first; calls that failed are not counted")
 	p.places(r)
 	p.ways(r)
 	for _, note := range append(r.Notes, r.Links.Cut...) {
@@ -73,7 +73,18 @@ func investigationHead(r *investigate.Investigation) string {
 func (p *prose) section(title, about string) {
 	p.out.WriteString("\n" + p.paint.Strong(title))
 	if about != "" {
-		p.out.WriteString(p.paint.Quiet(" (" + about + ")"))
+		about = "(" + about + ")"
+		if Width(title)+1+Width(about) > p.width {
+			p.out.WriteByte('\n') // on lines of its own
+			for i, line := range wrap(about, p.width) {
+				if i > 0 {
+					p.out.WriteByte('\n')
+				}
+				p.out.WriteString(p.paint.Quiet(line))
+			}
+		} else {
+			p.out.WriteString(" " + p.paint.Quiet(about))
+		}
 	}
 	p.out.WriteByte('\n')
 }

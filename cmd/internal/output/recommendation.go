@@ -14,9 +14,7 @@ import (
 // proposal with its undo as catalogue YAML.
 func WriteRecommendation(w io.Writer, r *recommend.Recommendation, o Options) error {
 	p := newProse(w, o)
-	for _, line := range wrap(Safe(headline(r)), p.width) {
-		fmt.Fprintln(p.out, p.paint.Strong(line))
-	}
+	p.head(headline(r))
 	p.out.WriteByte('\n')
 	p.credential(&r.Credential)
 	p.label("stands on", WindowText(r.Window)+", "+basisText(r.Basis))

@@ -32,6 +32,19 @@ func newProse(w io.Writer, o Options) *prose {
 	return &prose{bufio.NewWriter(w), o.Paint, width, o.next}
 }
 
+// head writes the first lines of something.
+func (p *prose) head(text string) {
+	for _, line := range wrap(Safe(text), p.width) {
+		p.out.WriteString(p.paint.Strong(line) + "\n")
+	}
+}
+
+// Paragraph makes lines of a text, as long as a terminal of so many columns has
+// room for; 0 is none.
+func Paragraph(text string, columns int) []string {
+	return wrap(Safe(text), newProse(nil, Options{Columns: columns}).width)
+}
+
 // labelWidth is the room for the words before the colon-less labels.
 const labelWidth = 17
 
