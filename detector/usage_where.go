@@ -81,10 +81,8 @@ func (s *store) Tenancies(ctx context.Context, w schema.Window, addresses []stri
 
 // Tasks folds the calls of the few principals that several places use.
 func (s *store) Tasks(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, each func(*rule.Task) error) error {
-	none := addressLiteral(schema.Call{}.ClientAddress)
-	statement := "SELECT credential, workload, if(workload != '', " + none + ", client_address) AS address, if(workload != '', '', user_agent) AS agent," +
-		" service, operation, min(time), max(time), arraySort(groupUniqArray(toUInt16(toDate(time)))), count() FROM " + table.Calls +
-		" WHERE credential IN " + hashList(hashes) + within(w) + acceptedOnly + " GROUP BY credential, workload, address, agent, service, operation"
+	statement := "SELECT credential, workload, client_address, user_agent, service, operation, min(time), max(time), arraySort(groupUniqArray(toUInt16(toDate(time)))), count() FROM " + table.Calls +
+		" WHERE credential IN " + hashList(hashes) + within(w) + acceptedOnly + " GROUP BY credential, workload, client_address, user_agent, service, operation"
 	return s.query(ctx, "read what is called from where", statement, func(rows driver.Rows) error {
 		var t rule.Task
 		var hash string

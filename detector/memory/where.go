@@ -97,10 +97,7 @@ func (f *Facts) Tasks(_ context.Context, w schema.Window, hashes []schema.Princi
 		if !accepted(c) || !w.Contains(c.Time) || !slices.Contains(hashes, c.hash) {
 			continue
 		}
-		k := key{hash: c.hash, workload: c.Workload, service: c.Service, operation: c.Operation}
-		if c.Workload == "" {
-			k.address, k.agent = c.address(), c.UserAgent
-		}
+		k := key{hash: c.hash, workload: c.Workload, address: c.address(), agent: c.UserAgent, service: c.Service, operation: c.Operation}
 		t := found[k]
 		if t == nil {
 			t = &rule.Task{Hash: k.hash, Workload: k.workload, Address: k.address, Agent: k.agent, Service: k.service, Operation: k.operation, First: c.Time}

@@ -76,9 +76,10 @@ type Tenancy struct {
 
 // Task is an operation that a principal called from a place.
 type Task struct {
-	Hash     schema.PrincipalHash
-	Workload string
-	// Address is set only where Workload is empty.
+	Hash schema.PrincipalHash
+	// Workload, Address and Agent are as the log tells, empty and invalid where it
+	// does not.
+	Workload           string
 	Address            netip.Addr
 	Agent              string
 	Service, Operation string

@@ -22,75 +22,62 @@ const (
 	// a canary does a part of what its application does.
 	alike, contained = 0.2, 0.5
 	// leastOperations is how many operations a place must call that is only known by
-	// its address: replicas that happen to do one thing each are no applications.
+	// its address, unless both network and client are its own: replicas that happen
+	// to do one thing each are no applications.
 	leastOperations = 3
 )
 
 // sharedRule is D07: several applications use one credential.
 type sharedRule struct {
 	base
-	// days are those on which a place called.
-	days  map[string]map[schema.Day]struct{}
-	slots map[string]map[int32]struct{}
-	tasks map[string]*workplace
-}
-
-// workplace is what one place calls.
-type workplace struct {
-	name        string
-	byAddress   bool
-	operations  map[Op]struct{}
-	first, last time.Time
-	days        map[schema.Day]struct{}
-	calls       uint64
-	want        earliest
+	doors map[door]*doorUse
+	// places says which place each door is part of, once all arrivals are known.
+	places map[door]*workplace
 }
 
 func (r *sharedRule) since() time.Time { return r.env.Window.To.Add(-SharingDays * 24 * time.Hour) }
 
 func (r *sharedRule) arrival(v *Arrival) {
-	if !r.subject.Machine() || v.Last.Before(r.since()) || provider(v.Agent) || provider(v.Workload) {
+	if !r.subject.Machine() || v.Last.Before(r.since()) || provider(v.Agent) || provider(v.Workload) || v.Workload == "" && !v.Address.IsValid() {
 		return
 	}
-	name := SeatName(v.Workload, v.Address, v.Agent)
-	if name == "" {
-		return
+	if r.doors == nil {
+		r.doors = map[door]*doorUse{}
 	}
-	if r.days == nil {
-		r.days, r.slots = map[string]map[schema.Day]struct{}{}, map[string]map[int32]struct{}{}
+	d := doorOf(v.Workload, v.Address, v.Agent)
+	use := r.doors[d]
+	if use == nil {
+		use = &doorUse{days: map[schema.Day]struct{}{}, slots: map[int32]struct{}{}}
+		r.doors[d] = use
 	}
-	if r.days[name] == nil {
-		r.days[name], r.slots[name] = map[schema.Day]struct{}{}, map[int32]struct{}{}
-	}
-	r.days[name][v.Day] = struct{}{}
+	use.days[v.Day] = struct{}{}
 	for _, s := range v.Slots {
-		r.slots[name][int32(v.Day)*slotsADay+int32(s)] = struct{}{}
+		use.slots[int32(v.Day)*slotsADay+int32(s)] = struct{}{}
 	}
 }
 
 // wants reports whether more than one place uses the credential steadily.
 func (r *sharedRule) wants() bool {
-	n := 0
-	for _, days := range r.days {
-		if len(days) >= steadyDays {
-			n++
+	if r.places == nil {
+		r.places = workplaces(r.doors)
+	}
+	steady := map[*workplace]struct{}{}
+	for _, w := range r.places {
+		if len(w.days) >= steadyDays {
+			steady[w] = struct{}{}
 		}
 	}
-	return n > 1 && n <= maxHaunts // more are the users of an application, not applications
+	return len(steady) > 1 && len(steady) <= maxHaunts // more are the users of an application, not applications
 }
 
 func (r *sharedRule) task(t *Task) {
-	name := SeatName(t.Workload, t.Address, t.Agent)
-	if len(r.days[name]) < steadyDays || t.Operation == "" {
+	w := r.places[doorOf(t.Workload, t.Address, t.Agent)]
+	if w == nil || len(w.days) < steadyDays || t.Operation == "" {
 		return
 	}
-	if r.tasks == nil {
-		r.tasks = map[string]*workplace{}
-	}
-	w := r.tasks[name]
-	if w == nil {
-		w = &workplace{name: name, byAddress: t.Workload == "", operations: map[Op]struct{}{}, days: map[schema.Day]struct{}{}, first: t.First, last: t.Last}
-		r.tasks[name] = w
+	if w.operations == nil {
+		w.operations = map[Op]struct{}{}
+		w.first, w.last = t.First, t.Last
 	}
 	w.operations[Op{t.Service, t.Operation}] = struct{}{}
 	w.calls += t.Calls
@@ -100,9 +87,6 @@ func (r *sharedRule) task(t *Task) {
 	if t.Last.After(w.last) {
 		w.last = t.Last
 	}
-	for _, d := range t.Days {
-		w.days[d] = struct{}{}
-	}
 	w.want.add(Selector{Hash: t.Hash, Service: t.Service, Operation: t.Operation, Decisions: accepted, From: t.First, To: t.Last})
 }
 
@@ -110,6 +94,7 @@ func (r *sharedRule) task(t *Task) {
 type application struct {
 	places     []*workplace
 	operations map[Op]struct{}
+	days       map[schema.Day]struct{}
 }
 
 func (a *application) name() string {
@@ -130,22 +115,45 @@ func (a *application) list() []string {
 	return names
 }
 
-// applications groups the steady places by what they call. Places with a name
-// and those with an address only may be the same ones, so they are not mixed.
-func (r *sharedRule) applications() []*application {
+// steady returns the places that called on enough days, in the order of their
+// names. Places with a name and those with an address only may be the same
+// ones, so they are not mixed.
+func (r *sharedRule) steady() []*workplace {
+	all := map[string]*workplace{}
+	for _, w := range r.places {
+		if len(w.days) >= steadyDays && len(w.operations) > 0 {
+			all[w.name+"\x00"+w.through] = w
+		}
+	}
 	var places []*workplace
 	for _, byAddress := range []bool{false, true} {
 		places = places[:0]
-		for _, name := range sortedKeys(r.tasks) {
-			w := r.tasks[name]
-			if w.byAddress == byAddress && len(w.days) >= steadyDays && (!byAddress || len(w.operations) >= leastOperations) {
-				places = append(places, w)
+		for _, name := range sortedKeys(all) {
+			if all[name].byAddress == byAddress {
+				places = append(places, all[name])
 			}
 		}
 		if len(places) > 1 {
 			break
 		}
 	}
+	var told []*workplace
+	for _, w := range places {
+		// One of another network with another client than all that do other work is
+		// no replica of them, however little it does.
+		if !w.byAddress || len(w.operations) >= leastOperations || !slices.ContainsFunc(places, func(o *workplace) bool {
+			return o != w && !sameWork(w.operations, o.operations) && !w.stranger(o)
+		}) {
+			told = append(told, w)
+		}
+	}
+	return told
+}
+
+// applications groups the steady places by what they call, and leaves out what
+// was not used side by side with another: that is a successor.
+func (r *sharedRule) applications() []*application {
+	places := r.steady()
 	group := make([]int, len(places))
 	for i := range places {
 		group[i] = i
@@ -165,7 +173,7 @@ func (r *sharedRule) applications() []*application {
 	for i, p := range places {
 		a := at[group[i]]
 		if a == nil {
-			a = &application{operations: map[Op]struct{}{}}
+			a = &application{operations: map[Op]struct{}{}, days: map[schema.Day]struct{}{}}
 			at[group[i]] = a
 			list = append(list, a)
 		}
@@ -173,8 +181,25 @@ func (r *sharedRule) applications() []*application {
 		for op := range p.operations {
 			a.operations[op] = struct{}{}
 		}
+		for d := range p.days {
+			a.days[d] = struct{}{}
+		}
 	}
-	return list
+	all := slices.Clone(list)
+	return slices.DeleteFunc(list, func(a *application) bool {
+		return !slices.ContainsFunc(all, func(o *application) bool { return o != a && a.beside(o) >= steadyDays })
+	})
+}
+
+// beside counts the days on which two applications called.
+func (a *application) beside(o *application) int {
+	n := 0
+	for d := range a.days {
+		if _, ok := o.days[d]; ok {
+			n++
+		}
+	}
+	return n
 }
 
 // sameWork reports whether two profiles are those of one application.
@@ -196,10 +221,13 @@ func (r *sharedRule) finish(out *Result) {
 	f := r.open(SharedCredential)
 	var want earliest
 	var names []string
-	byAddress := list[0].places[0].byAddress
+	byAddress, through := list[0].places[0].byAddress, map[string]struct{}{}
 	for _, a := range list {
 		names = append(names, a.name())
 		for _, p := range a.places {
+			if p.through != "" {
+				through[p.through] = struct{}{}
+			}
 			if f.First.IsZero() || p.first.Before(f.First) {
 				f.First = p.first
 			}
@@ -215,20 +243,24 @@ func (r *sharedRule) finish(out *Result) {
 	}
 	f.Evidence.Usual = []string{"one application for each credential"}
 	f.Title = fmt.Sprintf("%d applications share %s: %s", len(list), r.subject.Name, some(names, 3))
-	f.Reasons = []string{fmt.Sprintf("over %d days these used it on %d days or more, and have less than %.0f %% of their operations in common: %s",
+	f.Reasons = []string{fmt.Sprintf("over %d days these used it on %d days or more side by side, and have less than %.0f %% of their operations in common: %s",
 		SharingDays, steadyDays, 100*alike, some(names, 5))}
 	if n := r.together(list); n > 0 {
 		f.Reasons = append(f.Reasons, fmt.Sprintf("they are no successors of each other: in %s of five minutes two of them called", count(n, "span")))
 	}
 	w := r.spread(&f, list)
 	f.Severity = min(w.severity(schema.SeverityLow, 1), schema.SeverityMedium)
-	if w.points >= classPoints(schema.ClassAdmin) {
+	if w.points >= classPoints(schema.ClassAdmin) && !byAddress && len(through) == 0 {
+		// Only who the network itself names is sure enough.
 		f.Severity = schema.SeverityHigh
 	}
 	f.Confidence = 0.8
 	told := "who calls is told by the network"
-	if byAddress {
+	switch {
+	case byAddress:
 		f.Confidence, told = 0.6, "the logs name no workload, so places are addresses with a kind of client"
+	case len(through) > 0:
+		f.Confidence, told = 0.6, "behind "+some(sortedKeys(through), 2)+", which is a way in, places are kinds of client with networks of their own"
 	}
 	f.Reasons = append(f.Reasons, w.reason(f.Severity), fmt.Sprintf("confidence %.2f: %s", f.Confidence, told))
 	f.Next = commands(&f, "scopedrift recommend "+argument(r.subject.Name), callsOf(&schema.Finding{Credential: f.Credential})+since(f.First))
@@ -241,7 +273,7 @@ func (r *sharedRule) together(list []*application) int {
 	n := 0
 	for i, a := range list {
 		for _, p := range a.places {
-			for slot := range r.slots[p.name] {
+			for slot := range p.slots {
 				if first, ok := by[slot]; !ok {
 					by[slot] = i
 				} else if first >= 0 && first != i {
