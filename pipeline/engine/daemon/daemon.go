@@ -138,7 +138,7 @@ func live(o options, report func(engine.Status), signals <-chan os.Signal) (err 
 		return err
 	}
 	if mended > 0 {
-		fmt.Fprintf(os.Stderr, "scopedrift-engine: the last engine was killed while it stored rows: %d blocks are stored when they are inserted again\n", mended)
+		fmt.Fprintf(os.Stderr, "scopedrift-engine: the last engine was killed while it stored rows; parts without a name that may be inserted again: %d\n", mended)
 	}
 	lib, err := chdb.Load(path)
 	if err != nil {
