@@ -54,6 +54,10 @@ func (t *Table) Lead(ctx context.Context) (uint64, error) {
 			return 0, nil
 		}
 		term = got
+		if term%oldTerms == 0 {
+			// What cannot be deleted costs some room, and is tried again with later terms.
+			_ = t.forget(ctx, term)
+		}
 		// Another layout may have been begun at this very time.
 		if err := t.alone(ctx); err != nil {
 			t.begun = 0
@@ -65,6 +69,17 @@ func (t *Table) Lead(ctx context.Context) (uint64, error) {
 	}
 	t.confirmed = asked
 	return t.begun, nil
+}
+
+// oldTerms is how many terms are kept, and after how many the older ones are
+// deleted: a lead that is kept makes a term every quarter of a minute, for ever.
+// The last one must stay, so that no term comes again.
+const oldTerms = 100
+
+// forget deletes terms that are long over.
+func (t *Table) forget(ctx context.Context, term uint64) error {
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"lightweight_deletes_sync": 0}))
+	return t.Conn.Exec(ctx, "DELETE FROM "+table.Leases+" WHERE shard = ? AND term + ? <= ?", t.Shard.String(), uint64(oldTerms), term)
 }
 
 // Leads reports whether this detector surely has the lead: it was confirmed less

@@ -199,3 +199,37 @@ func TestKept(t *testing.T) {
 		}
 	}
 }
+
+// TestOldTerms: a lead that is kept for long does not fill the store, and terms
+// rise all the same.
+func TestOldTerms(t *testing.T) {
+	h := open(t, company(t))
+	_, one := h.ticker("one")
+	_, other := h.sharded("other", detector.Shard{Index: 1, Count: 2})
+	if _, err := other.Lead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Resign(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	one.Lease = time.Microsecond // every call renews it
+	for range 250 {
+		if term, err := one.Lead(t.Context()); err != nil || term == 0 {
+			t.Fatalf("term %d, %v", term, err)
+		}
+	}
+	var rows, last, others uint64
+	for range 200 { // rows are deleted in the background
+		err := h.conn.QueryRow(t.Context(), "SELECT countIf(shard = 'all'), maxIf(term, shard = 'all'), countIf(shard != 'all') FROM leases").Scan(&rows, &last, &others)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows <= 200 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if rows > 200 || rows < 100 || last != 250 || others != 2 {
+		t.Errorf("%d rows up to term %d, and %d of another shard", rows, last, others)
+	}
+}
