@@ -3,14 +3,13 @@ package detector_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/scopedrift/scopedrift/detector"
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
 	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
@@ -28,17 +27,7 @@ func (c *counting) Note(string)                  {}
 // it is what tells a slow query from a busy machine.
 func engineCPU(b *testing.B, pid int) time.Duration {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		b.Skipf("no processor times here: %v", err)
-	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	user, err1 := strconv.Atoi(fields[11])
-	system, err2 := strconv.Atoi(fields[12])
-	if err1 != nil || err2 != nil {
-		b.Fatalf("cannot read %q", text)
-	}
-	return time.Duration(user+system) * (time.Second / 100)
+	return spenttest.Of(b, pid).CPU
 }
 
 // BenchmarkPosture judges 90 days of 10,000 declared credentials, each of which

@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 	"github.com/scopedrift/scopedrift/pipeline"
 	"github.com/scopedrift/scopedrift/pipeline/kafka"
 	"github.com/scopedrift/scopedrift/pipeline/kafka/kafkatest"
@@ -102,7 +102,7 @@ func ingestAll(b *testing.B, broker *kafkatest.Broker, conn driver.Conn, topic s
 	ctx, cancel := context.WithCancel(b.Context())
 	var done sync.WaitGroup
 	runtime.GC() // what producers left is no cost of the ingester
-	before, began := cpu(), time.Now()
+	before, began := spenttest.Own(b), time.Now()
 	b.StartTimer()
 	done.Go(func() {
 		if err := g.Run(ctx, func(ctx context.Context, lane *kafka.Lane) error {
@@ -113,17 +113,8 @@ func ingestAll(b *testing.B, broker *kafkatest.Broker, conn driver.Conn, topic s
 	})
 	until(b, "all is stored", func() bool { return enough(in.Stats()) })
 	stats := in.Stats()
-	took := rate{float64(stats.Calls), cpu() - before, time.Since(began)}
+	took := rate{float64(stats.Calls), spenttest.Own(b) - before, time.Since(began)}
 	cancel()
 	done.Wait()
 	return stats, took
-}
-
-// cpu is what this process has used, of both kinds.
-func cpu() time.Duration {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		return 0
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/scopedrift/scopedrift/collector/redact"
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 )
 
 // envoyLines makes n access-log lines of about 900 bytes, as a mesh of 20
@@ -90,7 +90,7 @@ func BenchmarkEnvoyJSON(b *testing.B) {
 	}
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
-	before := cpuTime(b)
+	before := spenttest.Own(b)
 	for b.Loop() {
 		g.cfg.Stdin = bytes.NewReader(data)
 		r, err := g.Run(context.Background(), []string{"-"}, discard{})
@@ -105,7 +105,7 @@ func BenchmarkEnvoyEncodingJSON(b *testing.B) {
 	data := envoyLines(benchLines)
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
-	before := cpuTime(b)
+	before := spenttest.Own(b)
 	for b.Loop() {
 		n := 0
 		for line := range bytes.Lines(data) {
@@ -125,7 +125,7 @@ func BenchmarkEnvoyEncodingJSON(b *testing.B) {
 // perLine reports CPU seconds, which a busy machine does not change much.
 func perLine(b *testing.B, before time.Duration, bytes int) {
 	lines := float64(b.N) * benchLines
-	b.ReportMetric((cpuTime(b)-before).Seconds()/lines*1e5, "cpu-s/100k-lines")
+	b.ReportMetric((spenttest.Own(b)-before).Seconds()/lines*1e5, "cpu-s/100k-lines")
 	b.ReportMetric(float64(bytes)/benchLines, "B/line")
 }
 
@@ -143,7 +143,7 @@ func BenchmarkScanner(b *testing.B) {
 	s := newScanner(f.trie)
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
-	before := cpuTime(b)
+	before := spenttest.Own(b)
 	for b.Loop() {
 		fr := newFramer(bytes.NewReader(data))
 		for {
@@ -153,14 +153,6 @@ func BenchmarkScanner(b *testing.B) {
 		}
 	}
 	perLine(b, before, len(data))
-}
-
-func cpuTime(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkPresets is what a command pays before it reads anything.

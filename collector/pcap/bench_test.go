@@ -7,10 +7,10 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"syscall"
 	"testing"
 
 	"github.com/scopedrift/scopedrift/collector"
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 )
 
 // discardSink is a sink that counts.
@@ -36,13 +36,13 @@ func BenchmarkCapture(b *testing.B) {
 			b.ReportAllocs()
 			var sink discardSink
 			capture := New(Config{Key: testKey})
-			before := cpuNanos(b)
+			before := spenttest.Own(b)
 			for b.Loop() {
 				if _, err := capture.Run(context.Background(), bytes.NewReader(file), collector.Input{}, &sink); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(cpuNanos(b)-before)/float64(sink.calls), "cpu-ns/call")
+			b.ReportMetric(float64(spenttest.Own(b)-before)/float64(sink.calls), "cpu-ns/call")
 		})
 	}
 }
@@ -69,13 +69,13 @@ func benchmarkFile(b *testing.B, file []byte) {
 	b.ReportAllocs()
 	var sink discardSink
 	capture := New(Config{Key: testKey})
-	before := cpuNanos(b)
+	before := spenttest.Own(b)
 	for b.Loop() {
 		if _, err := capture.Run(context.Background(), bytes.NewReader(file), collector.Input{}, &sink); err != nil {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(cpuNanos(b)-before)/float64(sink.calls), "cpu-ns/call")
+	b.ReportMetric(float64(spenttest.Own(b)-before)/float64(sink.calls), "cpu-ns/call")
 }
 
 // BenchmarkConnections shows what a call costs by how many connections are open
@@ -100,13 +100,13 @@ func BenchmarkConnections(b *testing.B) {
 			b.SetBytes(int64(len(file)))
 			var sink discardSink
 			capture := New(Config{Key: testKey, Limits: Limits{Connections: 200_000}})
-			before := cpuNanos(b)
+			before := spenttest.Own(b)
 			for b.Loop() {
 				if _, err := capture.Run(context.Background(), bytes.NewReader(file), collector.Input{}, &sink); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(cpuNanos(b)-before)/float64(sink.calls), "cpu-ns/call")
+			b.ReportMetric(float64(spenttest.Own(b)-before)/float64(sink.calls), "cpu-ns/call")
 		})
 	}
 }
@@ -126,15 +126,6 @@ func interleave(all [][]frame) []frame {
 		}
 	}
 	return out
-}
-
-// cpuNanos is the CPU time of the process so far, collector of garbage included.
-func cpuNanos(b *testing.B) int64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return u.Utime.Nano() + u.Stime.Nano()
 }
 
 // BenchmarkReadOnly is what reading and decoding the same packets costs alone.

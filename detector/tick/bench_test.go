@@ -12,6 +12,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
 	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
@@ -138,34 +139,18 @@ func BenchmarkTick(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.StartTimer()
-				begun, cpu, mine := time.Now(), processor(b, strconv.Itoa(e.PID())), processor(b, "self")
+				begun, cpu, mine := time.Now(), spenttest.Of(b, e.PID()).CPU, spenttest.Own(b)
 				result, err := one.Tick(b.Context(), false)
 				if err != nil || result.Full || result.Credentials != crowd/100 {
 					b.Fatalf("a step: full %v, %d credentials, %v", result.Full, result.Credentials, err)
 				}
 				wall += time.Since(begun)
-				engineCPU += processor(b, strconv.Itoa(e.PID())) - cpu
-				own += processor(b, "self") - mine
+				engineCPU += spenttest.Of(b, e.PID()).CPU - cpu
+				own += spenttest.Own(b) - mine
 			}
 			b.ReportMetric(engineCPU.Seconds()/float64(b.N), "engine-cpu-s/op")
 			b.ReportMetric(own.Seconds()/float64(b.N), "own-cpu-s/op")
 			b.ReportMetric(wall.Seconds()/float64(b.N), "s/op")
 		})
 	}
-}
-
-// processor reads how much processor time a process has used.
-func processor(b *testing.B, pid string) time.Duration {
-	b.Helper()
-	text, err := os.ReadFile("/proc/" + pid + "/stat")
-	if err != nil {
-		b.Skipf("no processor times here: %v", err)
-	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	user, err1 := strconv.Atoi(fields[11])
-	system, err2 := strconv.Atoi(fields[12])
-	if err1 != nil || err2 != nil {
-		b.Fatalf("cannot read %q", text)
-	}
-	return time.Duration(user+system) * (time.Second / 100)
 }

@@ -8,13 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
 	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
@@ -294,25 +294,11 @@ func TestSessionsDoNotPileUp(t *testing.T) {
 		}
 	}
 	round(500)
-	before, threads := resident(t, e.PID())
+	before := spenttest.Of(t, e.PID())
 	round(3000)
-	after, threadsAfter := resident(t, e.PID())
-	t.Logf("resident %d MiB, then %d MiB; threads %d, then %d", before>>20, after>>20, threads, threadsAfter)
-	if after > before+(96<<20) || threadsAfter > threads+20 {
+	after := spenttest.Of(t, e.PID())
+	t.Logf("resident %d MiB, then %d MiB; threads %d, then %d", before.Resident>>20, after.Resident>>20, before.Threads, after.Threads)
+	if after.Resident > before.Resident+(96<<20) || after.Threads > before.Threads+20 {
 		t.Error("the engine grows with its sessions")
 	}
-}
-
-// resident is the memory in bytes and the number of threads of a process.
-func resident(t *testing.T, pid int) (bytes, threads int) {
-	t.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(data)) {
-		_, _ = fmt.Sscanf(line, "VmRSS: %d kB", &bytes)
-		_, _ = fmt.Sscanf(line, "Threads: %d", &threads)
-	}
-	return bytes << 10, threads
 }

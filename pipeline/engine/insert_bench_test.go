@@ -1,11 +1,8 @@
 package engine_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +10,7 @@ import (
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
 	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
@@ -112,7 +110,7 @@ func BenchmarkInsert(b *testing.B) {
 			}
 			execute(b, conn, "DROP TABLE IF EXISTS wide SYNC")
 			execute(b, conn, "CREATE TABLE wide ("+strings.Join(ddl, ", ")+") ENGINE = MergeTree ORDER BY (lc0, time) SETTINGS non_replicated_deduplication_window = 1000")
-			before := cpuTime(b, e.PID())
+			before := spenttest.Of(b, e.PID()).CPU
 			b.ResetTimer()
 			for n := range b.N {
 				ctx := ch.Context(ctx, ch.WithColumnNamesAndTypes(known), ch.WithSettings(ch.Settings{
@@ -127,46 +125,12 @@ func BenchmarkInsert(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64((cpuTime(b, e.PID())-before).Nanoseconds())/float64(rows*b.N), "engine-cpu-ns/row")
-			b.ReportMetric(float64(peakMemory(b, e.PID()))/(1<<20), "engine-peak-MiB")
+			b.ReportMetric(float64((spenttest.Of(b, e.PID()).CPU-before).Nanoseconds())/float64(rows*b.N), "engine-cpu-ns/row")
+			b.ReportMetric(float64(spenttest.Of(b, e.PID()).Peak)/(1<<20), "engine-peak-MiB")
 			b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 			if got := one[uint64](b, conn, "SELECT count() FROM wide"); got != uint64(rows*b.N) {
 				b.Errorf("%d rows, want %d", got, rows*b.N)
 			}
 		})
 	}
-}
-
-// cpuTime is what a process has used so far, all its threads together.
-func cpuTime(b *testing.B, pid int) time.Duration {
-	b.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	// After the name, which may hold spaces: utime and stime are fields 14 and
-	// 15 of the whole, in hundredths of a second.
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	var ticks int
-	for _, f := range fields[11:13] {
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			b.Fatal(err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
-}
-
-// peakMemory is the most resident memory that a process has had, in bytes.
-func peakMemory(b *testing.B, pid int) (bytes int) {
-	b.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	for line := range strings.Lines(string(data)) {
-		_, _ = fmt.Sscanf(line, "VmHWM: %d kB", &bytes)
-	}
-	return bytes << 10
 }

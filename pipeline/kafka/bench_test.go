@@ -9,21 +9,14 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 	"github.com/scopedrift/scopedrift/pipeline/kafka"
 	"github.com/scopedrift/scopedrift/pipeline/kafka/kafkatest"
 	"github.com/scopedrift/scopedrift/schema"
 )
-
-// cpu is the processor time that this process used; the broker is another one.
-func cpu() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // realistic makes n calls as a gateway's JSON log gives them: 200 clients, 20
 // services, ids of their own.
@@ -80,7 +73,7 @@ func BenchmarkProducer(b *testing.B) {
 		b.Fatal(err)
 	}
 	calls := 0
-	before := cpu()
+	before := spenttest.Own(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := p.Put(ctx, batch); err != nil {
@@ -88,7 +81,7 @@ func BenchmarkProducer(b *testing.B) {
 		}
 		calls += size
 	}
-	b.ReportMetric(float64(calls)/(cpu()-before).Seconds(), "calls/cpu-s")
+	b.ReportMetric(float64(calls)/(spenttest.Own(b)-before).Seconds(), "calls/cpu-s")
 	b.ReportMetric(float64(calls)/b.Elapsed().Seconds(), "calls/s")
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
@@ -124,7 +117,7 @@ func BenchmarkFetch(b *testing.B) {
 	<-done
 	want := int64(batches * (size + 1))
 	round := 0
-	before, messages := cpu(), int64(0)
+	before, messages := spenttest.Own(b), int64(0)
 	b.ReportAllocs()
 	for b.Loop() {
 		round++
@@ -155,6 +148,6 @@ func BenchmarkFetch(b *testing.B) {
 		cancel()
 		messages += want
 	}
-	b.ReportMetric(float64(messages)/(cpu()-before).Seconds(), "calls/cpu-s")
+	b.ReportMetric(float64(messages)/(spenttest.Own(b)-before).Seconds(), "calls/cpu-s")
 	b.ReportMetric(float64(messages)/b.Elapsed().Seconds(), "calls/s")
 }

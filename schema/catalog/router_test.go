@@ -5,9 +5,9 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 	"github.com/scopedrift/scopedrift/schema"
 )
 
@@ -429,7 +429,7 @@ func BenchmarkRoute(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			i, hits := 0, 0
-			before := cpuTime()
+			before := spenttest.Own(b)
 			for b.Loop() {
 				if f(i) {
 					hits++
@@ -438,7 +438,7 @@ func BenchmarkRoute(b *testing.B) {
 					i = 0
 				}
 			}
-			b.ReportMetric(float64(cpuTime()-before)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(spenttest.Own(b)-before)/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64(len(paths)), "operations")
 			if hits < b.N {
 				b.Errorf("%d of %d calls have an operation", hits, b.N)
@@ -450,13 +450,4 @@ func BenchmarkRoute(b *testing.B) {
 		return ok && r.Operation != nil
 	})
 	run("split only", func(i int) bool { return len(strings.Split(paths[i], "/")) > 0 })
-}
-
-// cpuTime returns the processor time of this process in nanoseconds.
-func cpuTime() int64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return u.Utime.Nano() + u.Stime.Nano()
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/scopedrift/scopedrift/detector/detectortest"
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
 	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
@@ -157,7 +158,7 @@ func (w *evenWriter) stop() {
 // hold wants processes to hold no more than they may.
 func (w *evenWriter) hold(t *testing.T, collector, in *daemon) {
 	t.Helper()
-	a, b := highWater(t, collector.Process.Pid), highWater(t, in.Process.Pid)
+	a, b := spenttest.Of(t, collector.Process.Pid).Peak>>10, spenttest.Of(t, in.Process.Pid).Peak>>10
 	t.Logf("after %d lines the collector held %d MiB, the ingester %d MiB", w.written.Load(), a>>10, b>>10)
 	if a > mostOfCollector || b > mostOfIngester {
 		t.Errorf("the collector held %d MiB of %d, the ingester %d of %d", a>>10, mostOfCollector>>10, b>>10, mostOfIngester>>10)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
 )
 
@@ -131,23 +132,8 @@ type spent struct {
 }
 
 func (u *spent) sample(pid int) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return
-	}
-	// After the name, which may hold spaces: utime and stime are fields 14 and
-	// 15 of the whole, in hundredths of a second.
-	if fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])); len(fields) > 12 {
-		user, _ := strconv.Atoi(fields[11])
-		system, _ := strconv.Atoi(fields[12])
-		u.cpu = max(u.cpu, time.Duration(user+system)*10*time.Millisecond)
-	}
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if _, rest, ok := bytes.Cut(status, []byte("VmHWM:")); ok {
-		var kib int
-		if n, _ := fmt.Sscanf(string(rest), "%d kB", &kib); n == 1 {
-			u.peak = max(u.peak, kib<<10)
-		}
+	if s, err := spenttest.Read(pid); err == nil {
+		u.cpu, u.peak = max(u.cpu, s.CPU), max(u.peak, s.Peak)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/scopedrift/scopedrift/detector/detectortest"
+	"github.com/scopedrift/scopedrift/internal/spenttest"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
 	"github.com/scopedrift/scopedrift/pipeline/engine/enginetest"
@@ -58,12 +59,12 @@ func TestIngestMemory(t *testing.T) {
 		t.Cleanup(func() { _ = cmd.Process.Kill() })
 		peak := 0
 		for end := time.Now().Add(4 * time.Minute); storedCalls(t, conn) < enough; time.Sleep(100 * time.Millisecond) {
-			peak = max(peak, highWater(t, cmd.Process.Pid))
+			peak = max(peak, spenttest.Of(t, cmd.Process.Pid).Peak>>10)
 			if time.Now().After(end) {
 				t.Fatalf("only %d calls are stored\n%s", storedCalls(t, conn), talk.String())
 			}
 		}
-		peak = max(peak, highWater(t, cmd.Process.Pid))
+		peak = max(peak, spenttest.Of(t, cmd.Process.Pid).Peak>>10)
 		began := time.Now()
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
@@ -88,23 +89,6 @@ func storedCalls(t *testing.T, conn driver.Conn) (n uint64) {
 		t.Fatal(err)
 	}
 	return n
-}
-
-// highWater is the most memory that a process held, in KiB.
-func highWater(t *testing.T, pid int) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			n, _ := strconv.Atoi(strings.Fields(rest)[0])
-			return n
-		}
-	}
-	t.Fatal("no VmHWM")
-	return 0
 }
 
 // produceLarge writes calls with long texts of their own.

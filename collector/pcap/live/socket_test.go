@@ -181,6 +181,21 @@ func TestLiveCallsOnTheWire(t *testing.T) {
 	t.Logf("%d calls in %d packets in %v, all of them found", len(seen), stats.Packets, took)
 }
 
+// measured runs a watch on a thread of its own until ctx ends, and then stores that
+// thread's processor time in nanoseconds.
+func measured(ctx context.Context, watch *pcap.Watch, cpu *atomic.Int64) (done chan struct{}) {
+	done = make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		_ = watch.Run(ctx)
+		var usage unix.Rusage
+		_ = unix.Getrusage(unix.RUSAGE_THREAD, &usage)
+		cpu.Store(usage.Utime.Nano() + usage.Stime.Nano())
+	}()
+	return done
+}
+
 // TestLiveUnderLoad calls as fast as the machine can: every call made is found, and
 // the log says what that cost. SCOPEDRIFT_LIVE_SECONDS makes it longer than one.
 func TestLiveUnderLoad(t *testing.T) {
@@ -201,15 +216,7 @@ func TestLiveUnderLoad(t *testing.T) {
 	var found, cpu atomic.Int64
 	watch := pcap.New(pcap.Config{Key: redact.NewKey([32]byte{1})}).Watch(socket, collector.Input{Name: "lo"}, count{&found})
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		_ = watch.Run(ctx)
-		var usage unix.Rusage
-		_ = unix.Getrusage(unix.RUSAGE_THREAD, &usage)
-		cpu.Store(usage.Utime.Nano() + usage.Stime.Nano())
-	}()
+	done := measured(ctx, watch, &cpu)
 	var made atomic.Int64
 	var group sync.WaitGroup
 	begin := time.Now()

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -175,15 +174,7 @@ func TestLiveOnAPair(t *testing.T) {
 	var found, cpu atomic.Int64
 	watch := pcap.New(pcap.Config{Key: redact.NewKey([32]byte{1})}).Watch(socket, collector.Input{Name: "wire1"}, count{&found})
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		_ = watch.Run(ctx)
-		var usage unix.Rusage
-		_ = unix.Getrusage(unix.RUSAGE_THREAD, &usage)
-		cpu.Store(usage.Utime.Nano() + usage.Stime.Nano())
-	}()
+	done := measured(ctx, watch, &cpu)
 
 	rounds := max(1, rate*seconds/len(frames))
 	took := transmit(t, "wire0", frames, rounds, rate)
