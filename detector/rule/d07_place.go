@@ -164,22 +164,30 @@ func placesOfWorkload(places map[door]*workplace, list []door, doors map[door]*d
 		of[d] = part
 	}
 	for _, d := range list {
-		w := of[d]
-		_, unnamed := w.families[""]
-		switch {
-		case len(parts) == 1:
-			w.name = d.workload
-		case unnamed, !d.network.IsValid():
-			continue // whose calls these are cannot be told
-		default:
-			var networks []string
-			for n := range w.networks {
-				networks = append(networks, n.String())
-			}
-			slices.Sort(networks)
-			w.name = some(sortedKeys(w.families), 2) + " from " + some(networks, 2)
-			w.through = d.workload
+		if w := of[d]; len(parts) == 1 || w.apart(d) {
+			places[d] = w
+			w.call(d.workload, len(parts) > 1)
 		}
-		places[d] = w
 	}
+}
+
+// apart reports whether it can be told whose calls a part of a way in is.
+func (w *workplace) apart(d door) bool {
+	_, unnamed := w.families[""]
+	return !unnamed && d.network.IsValid()
+}
+
+// call names a place of a workload.
+func (w *workplace) call(workload string, wayIn bool) {
+	w.name = workload
+	if !wayIn {
+		return
+	}
+	var networks []string
+	for n := range w.networks {
+		networks = append(networks, n.String())
+	}
+	slices.Sort(networks)
+	w.name = some(sortedKeys(w.families), 2) + " from " + some(networks, 2)
+	w.through = workload
 }

@@ -3,6 +3,7 @@ package rule
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,10 @@ const (
 	// humanCalls or more.
 	humanScore = 0.7
 	humanCalls = 5
+	// newPoints are those of a client that the credential never had, and of an
+	// address that a person had used before: two of the weaker signs, neither of
+	// which fires with a command-line tool alone.
+	newPoints, personPoints = 0.2, 0.2
 	// sitting is how long somebody may pause before it is another sitting.
 	sitting = 30 * time.Minute
 	// thinkLeast and thinkMost bound the median pause of a person: below is a
@@ -34,6 +39,14 @@ type humanRule struct {
 	agents map[string]struct{}
 	hands  map[string]*hand
 	calls  int
+	habit  clientHabit
+	// asked are the addresses of which it must be known who used them, with the
+	// first call by a client of people from there.
+	asked map[netip.Addr]time.Time
+	// people are, by address, persons who used it before; shared are addresses
+	// that several machines have long used.
+	people map[netip.Addr]string
+	shared map[netip.Addr][]string
 }
 
 // hand is what one client did from one place.
@@ -41,6 +54,7 @@ type hand struct {
 	place, family string
 	desktop       bool
 	steps         []Step
+	addresses     map[netip.Addr]struct{}
 }
 
 // wants reports whether a person would be strange here.
@@ -63,6 +77,9 @@ func (r *humanRule) driven(agent string) handUse {
 }
 
 func (r *humanRule) arrival(v *Arrival) {
+	if r.wants() && v.Agent != "" && !provider(v.Agent) {
+		r.habit.add(v)
+	}
 	if v.Agent == "" || !v.Last.After(r.env.Window.From) || provider(v.Agent) || r.driven(v.Agent) == 0 {
 		return
 	}
@@ -94,10 +111,13 @@ func (r *humanRule) step(s *Step) {
 	}
 	h := r.hands[key]
 	if h == nil {
-		h = &hand{place: name, family: family}
+		h = &hand{place: name, family: family, addresses: map[netip.Addr]struct{}{}}
 		r.hands[key] = h
 	}
 	h.desktop = h.desktop || Desktop(s.Agent)
+	if s.Address.IsValid() {
+		h.addresses[s.Address.Unmap().WithZone("")] = struct{}{}
+	}
 	h.steps = append(h.steps, *s)
 }
 
@@ -134,27 +154,45 @@ func (h *hand) sittings() [][]Step {
 type sign struct {
 	points float64
 	text   string
+	// strange says that it tells the caller from the credential's own program,
+	// rather than people from programs.
+	strange bool
 }
 
-// signs weighs what a client did.
-func (r *humanRule) signs(h *hand, sittings [][]Step) []sign {
+// signs weighs what a client did. With too few calls for a rhythm only those
+// signs count that one call shows.
+func (r *humanRule) signs(h *hand, sittings [][]Step, few bool) []sign {
 	var list []sign
+	graphical := handDriven[h.family] == surelyHand
 	switch {
-	case handDriven[h.family] == surelyHand:
-		list = append(list, sign{0.5, fmt.Sprintf("%s is driven by people", h.family)})
+	case graphical:
+		list = append(list, sign{points: 0.5, text: fmt.Sprintf("%s is driven by people", h.family)})
 	case h.desktop:
-		list = append(list, sign{0.4, fmt.Sprintf("%s runs on a desktop system", orUnnamed(h.family))})
+		list = append(list, sign{points: 0.4, text: fmt.Sprintf("%s runs on a desktop system", orUnnamed(h.family))})
 	default:
-		list = append(list, sign{0.25, fmt.Sprintf("%s is a command-line tool", h.family)})
+		list = append(list, sign{points: 0.25, text: fmt.Sprintf("%s is a command-line tool", h.family)})
 	}
-	if median, spread, ok := pauses(sittings); ok && median >= thinkLeast && median <= thinkMost && spread >= thinkSpread {
-		list = append(list, sign{0.3, fmt.Sprintf("pauses as of somebody who reads and thinks: %s in the middle, uneven (spread %.1f)", span(median), spread)})
+	median, spread, ok := pauses(sittings)
+	schedule := ok && spread < thinkSpread // a monitor is a new client, too
+	if text, foreign := r.habit.foreign(h.family); foreign && !schedule {
+		list = append(list, sign{points: newPoints, text: text, strange: true})
+	}
+	if text, ok := r.person(h); ok {
+		list = append(list, sign{points: personPoints, text: text, strange: true})
+	}
+	if few {
+		return list
+	}
+	if ok && median >= thinkLeast && median <= thinkMost && spread >= thinkSpread {
+		list = append(list, sign{points: 0.3, text: fmt.Sprintf("pauses as of somebody who reads and thinks: %s in the middle, uneven (spread %.1f)", span(median), spread)})
 	}
 	if text, ok := workingHours(sittings); ok {
-		list = append(list, sign{0.2, text})
+		list = append(list, sign{points: 0.2, text: text})
 	}
-	if text, ok := exploring(sittings); ok {
-		list = append(list, sign{0.25, text})
+	// A script that runs once, such as a check after a release, calls many things
+	// once, too; but it does not wait in between.
+	if text, found := exploring(sittings); found && (graphical || ok && median >= thinkLeast) {
+		list = append(list, sign{points: 0.25, text: text})
 	}
 	return list
 }
@@ -245,7 +283,7 @@ func (r *humanRule) finish(out *Result) {
 	}
 	f := r.open(HumanUse)
 	var want earliest
-	best := 0.0
+	best, note, sure := 0.0, true, false
 	var w weight
 	for _, key := range sortedKeys(r.hands) {
 		h := r.hands[key]
@@ -254,15 +292,18 @@ func (r *humanRule) finish(out *Result) {
 		for _, one := range sittings {
 			calls += len(one)
 		}
-		signs := r.signs(h, sittings)
+		few := calls < humanCalls
+		signs := r.signs(h, sittings, few)
 		score := 0.0
 		for _, s := range signs {
 			score += s.points
 		}
 		score = math.Round(100*score) / 100
-		if calls < humanCalls || len(signs) < 2 || score < humanScore {
+		if calls == 0 || len(signs) < 2 || score < humanScore {
 			continue
 		}
+		note = note && few
+		sure = sure || !few && len(signs) > 2 && slices.ContainsFunc(signs, func(s sign) bool { return s.strange })
 		place := h.place
 		if place == "" {
 			place = "an address that the log does not tell"
@@ -295,10 +336,21 @@ func (r *humanRule) finish(out *Result) {
 	f.Title = fmt.Sprintf("a person drives %s, a machine's credential: %s", r.subject.Name, some(f.Evidence.Seen, 2))
 	f.Evidence.Usual = []string{"a program"}
 	f.Severity = min(w.severity(schema.SeverityLow, 2), schema.SeverityMedium)
+	severity := w.reason(f.Severity)
 	f.Confidence = math.Round(100*min(0.9*best, 0.9)) / 100
+	switch {
+	case note:
+		// Fewer calls show no rhythm: worth a note, and nobody's sleep.
+		f.Severity, f.Confidence = schema.SeverityLow, min(f.Confidence, 0.6)
+		severity = fmt.Sprintf("severity low: fewer than %d calls are a note", humanCalls)
+	case sure && f.Severity < schema.SeverityMedium:
+		// What was done is little; who holds the key may do all that it can.
+		f.Severity = schema.SeverityMedium
+		severity = "severity medium: three signs and more, and the client is not the program's own"
+	}
 	f.Score = &schema.Score{Day: f.First.UTC().Format(time.DateOnly), Surprise: math.Round(300*best) / 100,
 		Breadth: math.Round(100*math.Log2(float64(1+len(f.Evidence.Seen)))) / 100, Reach: w.points}
-	f.Reasons = append(f.Reasons, fmt.Sprintf("%s between %s and %s", count(f.Calls, "call"), stamp(f.First), stamp(f.Last)), w.reason(f.Severity),
+	f.Reasons = append(f.Reasons, fmt.Sprintf("%s between %s and %s", count(f.Calls, "call"), stamp(f.First), stamp(f.Last)), severity,
 		fmt.Sprintf("confidence %.2f: signs add up to %.2f, %.1f are needed", f.Confidence, best, humanScore))
 	f.Next = commands(&f, callsOf(&schema.Finding{Credential: f.Credential})+since(f.First))
 	out.Drafts = append(out.Drafts, Draft{Finding: f, Want: want.cut()})

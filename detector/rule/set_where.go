@@ -31,12 +31,17 @@ func (s *Set) Arrival(v *Arrival) {
 	s.where.human.arrival(v)
 }
 
-// Addresses are those of which D06 must know who used them. Call it after all
-// arrivals.
-func (s *Set) Addresses() []string { return s.where.bound.addresses() }
+// Addresses are those of which D06 and D08 must know who used them. Call it after
+// all arrivals.
+func (s *Set) Addresses() []string {
+	return unique(append(s.where.bound.addresses(), s.where.human.addresses()...))
+}
 
 // Tenancy takes who used one of the Addresses; by is whose principal it is.
-func (s *Set) Tenancy(t *Tenancy, by *Subject) { s.where.bound.tenancy(t, by) }
+func (s *Set) Tenancy(t *Tenancy, by *Subject) {
+	s.where.bound.tenancy(t, by)
+	s.where.human.tenancy(t, by)
+}
 
 // Keys are the issued keys of which D06 must know who issued them.
 func (s *Set) Keys() []string { return s.where.bound.keys() }
