@@ -64,6 +64,7 @@ type Facts interface {
 	// [rule.MaxEvidence] calls within the window that any of them chooses, by
 	// time and id, each id once.
 	Calls(ctx context.Context, w schema.Window, wants [][]rule.Selector) ([][]schema.Call, error)
+	Lives
 	Links
 	Weaknesses
 	Where

@@ -57,6 +57,9 @@ func (r *run) habits(ctx context.Context, c *chunk) error {
 	if err := r.facts.Firsts(ctx, r.window.To, func(f *rule.First) error { people.First(f); return nil }); err != nil {
 		return err
 	}
+	if err := r.facts.Lives(ctx, r.window.To, func(l *rule.Life) error { people.Life(l); return nil }); err != nil {
+		return err
+	}
 	people.Close()
 	r.env.Population = people
 	return nil

@@ -10,15 +10,16 @@ import (
 	"github.com/scopedrift/scopedrift/schema"
 )
 
-// finding writes what is new on a day.
-func (r *driftRule) finding(h *habits, d *driftDay) Draft {
+// finding writes what is new in a window. Its id is that of the window's last day:
+// what comes later neither moves nor widens it.
+func (r *driftRule) finding(h *habits, d *driftWindow) Draft {
 	f := r.open(BehaviourDrift, d.day.String())
 	var gathered fold
 	places := placesOf(d.list)
 	for i := range r.uses {
 		u := &r.uses[i]
-		if !u.earlier && places.touch(r.env, u) {
-			gatherSince(&gathered, u, d.day)
+		if day, ok := places.since(r.env, u); ok && !u.earlier {
+			gatherSince(&gathered, u, day)
 		}
 	}
 	gathered.close(&f)
@@ -43,8 +44,7 @@ func (r *driftRule) finding(h *habits, d *driftDay) Draft {
 	if d.sensitive() && d.group == "" && len(d.list) >= leastNews {
 		f.Severity = min(w.severity(schema.SeverityLow, 2), schema.SeverityHigh)
 	}
-	p := d.p()
-	f.Confidence = math.Round(100*min(0.9, 0.4+0.1*surprise(p))) / 100
+	f.Confidence = math.Round(100*min(0.9, 0.4+0.1*surprise(d.chance))) / 100
 	f.Score = &schema.Score{Day: d.day.String(), Surprise: surprise(d.weighted()), Breadth: round2(math.Log2(float64(len(d.list)))), Reach: w.points}
 
 	f.Title = r.title(d)
@@ -57,14 +57,20 @@ func (r *driftRule) finding(h *habits, d *driftDay) Draft {
 		f.Reasons = append(f.Reasons, fmt.Sprintf("it was seen on %s before, too few for a habit of its own, so it is compared with %s", count(d.habit, "day"), d.group))
 	} else {
 		f.Reasons = append(f.Reasons, fmt.Sprintf("its habit is known from %s", count(d.habit, "day")))
+		for _, kept := range d.kept {
+			f.Reasons = append(f.Reasons, kept+", each one's first week left out")
+		}
 	}
-	f.Reasons = append(f.Reasons,
-		fmt.Sprintf("so much news on one day is %s by chance, among %s acted on that day", odds(p), count(d.targets, "thing")))
+	span := "on one day"
+	if d.list[0].day < d.day {
+		span = fmt.Sprintf("within %d days", d.day-d.list[0].day+1)
+	}
+	f.Reasons = append(f.Reasons, fmt.Sprintf("so much news %s, and as rare, is %s by chance", span, odds(d.chance)))
 	if d.sensitive() {
 		f.Reasons = append(f.Reasons, "secrets or rights are touched, so one new thing is enough")
 	}
 	f.Reasons = append(f.Reasons, r.subject.callerReason(), w.reason(f.Severity), fmt.Sprintf("confidence %.2f: it grows with how improbable the news is", f.Confidence))
-	f.Evidence.Usual = h.usual(d.day)
+	f.Evidence.Usual = h.usual(d.from)
 	f.Next = commands(&f, callsOf(&f), "scopedrift recommend "+argument(r.subject.Name))
 	return Draft{Finding: f, Want: gathered.want.cut()}
 }
@@ -103,18 +109,20 @@ func placesOf(list []news) newPlaces {
 	return p
 }
 
-// touch reports whether a use acts on one of them.
-func (p *newPlaces) touch(env *Env, u *driftUse) bool {
+// since reports whether a use acts on one of them, and since when that is new.
+func (p *newPlaces) since(env *Env, u *driftUse) (day schema.Day, ok bool) {
 	for _, t := range targetsOf(env, u.Service, u.Operation, u.Tenant) {
-		if slices.ContainsFunc(p.list, func(n news) bool { return n.aim == t }) {
-			return true
+		for i := range p.list {
+			if n := &p.list[i]; n.aim == t && (!ok || n.day < day) {
+				day, ok = n.day, true
+			}
 		}
 	}
-	return false
+	return day, ok
 }
 
 // title says the news in one sentence.
-func (r *driftRule) title(d *driftDay) string {
+func (r *driftRule) title(d *driftWindow) string {
 	list := slices.Clone(d.list)
 	slices.SortStableFunc(list, func(a, b news) int {
 		return cmp.Or(cmp.Compare(b.points, a.points), cmp.Compare(a.p, b.p), compareTargets(a.aim, b.aim))
@@ -123,17 +131,22 @@ func (r *driftRule) title(d *driftDay) string {
 	if n := len(list) - 1; n > 0 {
 		text += " and " + count(n, "other new thing")
 	}
-	return fmt.Sprintf("%s did on %s what it does not do by habit: %s", r.subject.Name, d.day, text)
+	when := "on " + d.day.String()
+	if first := d.list[0].day; first < d.day {
+		when = fmt.Sprintf("from %s to %s", first, d.day)
+	}
+	return fmt.Sprintf("%s did %s what it does not do by habit: %s", r.subject.Name, when, text)
 }
 
 // worst are the terms of the worst thing that is new.
-func (r *driftRule) worst(d *driftDay) []string {
+func (r *driftRule) worst(d *driftWindow) []string {
 	var points int
 	var terms []string
+	places := placesOf(d.list)
 	for i := range r.uses {
 		u := &r.uses[i]
-		places := placesOf(d.list)
-		if _, used := slices.BinarySearch(u.Days, d.day); !used || u.Operation == "" || !places.touch(r.env, u) {
+		day, ok := places.since(r.env, u)
+		if _, used := slices.BinarySearch(u.Days, day); !ok || !used || u.Operation == "" {
 			continue
 		}
 		w := r.env.weigh(u.Service, u.Operation)
@@ -153,7 +166,7 @@ func (n *news) sentence() string {
 	if n.since > 0 {
 		text = fmt.Sprintf("%s was last used on %s", n.what(), n.since)
 	}
-	return fmt.Sprintf("%s; by habit that is %s, and %s", text, odds(n.p), n.peers())
+	return fmt.Sprintf("%s; by habit that is %s on one day, and %s", text, odds(n.p), n.peers())
 }
 
 // peers says how many others act on it.
@@ -169,7 +182,7 @@ func (h *habits) usual(day schema.Day) []string {
 	}
 	byDimension := [dimensions][]one{}
 	for t, s := range h.series {
-		if n, _ := slices.BinarySearch(s.days, day); n > 0 {
+		if n := s.before(day); n > 0 {
 			byDimension[t.dimension] = append(byDimension[t.dimension], one{t, n})
 		}
 	}
@@ -185,7 +198,7 @@ func (h *habits) usual(day schema.Day) []string {
 			n := news{aim: o.aim}
 			names[i] = fmt.Sprintf("%s (%d of %s)", n.what(), o.days, count(all, "day"))
 		}
-		lines = append(lines, [dimensions]string{"operations", "services", "tenants", "classes"}[dim]+": "+some(names, 5))
+		lines = append(lines, dimension(dim).plural()+": "+some(names, 5))
 	}
 	return lines
 }
@@ -198,4 +211,35 @@ func (p *Population) active(day schema.Day) (n int) {
 		}
 	}
 	return n
+}
+
+// what names a new thing.
+func (n *news) what() string {
+	switch n.dimension {
+	case services:
+		if n.worst != "" {
+			return "service " + n.service + " with " + n.worst
+		}
+		return "service " + n.service
+	case tenants:
+		return "tenant " + n.name
+	case classes:
+		if !strings.Contains(n.name, " ") { // a tool's name has one
+			return "class " + n.name + onService(n.service)
+		}
+	}
+	return n.name + onService(n.service)
+}
+
+// odds writes a probability as people say it.
+func odds(p float64) string {
+	if p >= 0.1 {
+		return fmt.Sprintf("%.0f %%", 100*p)
+	}
+	n := 1 / p
+	if n >= 1e6 {
+		return "less than 1 in a million"
+	}
+	step := math.Pow(10, math.Floor(math.Log10(n))-1)
+	return fmt.Sprintf("1 in %.0f", math.Round(n/step)*step)
 }

@@ -3,7 +3,6 @@ package rule
 import (
 	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 )
 
@@ -56,43 +55,29 @@ func TestFreshIsCalibrated(t *testing.T) {
 	}
 }
 
-// TestCombinedIsNoSurerThanChance: of days on which targets are new by chance, and
-// as rare as chance has it, no more than a share of x may look as improbable as x.
-func TestCombinedIsNoSurerThanChance(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 4))
-	const days, targets = 40000, 12
-	for _, fresh := range []float64{0.005, 0.02, 0.1, 0.4} {
-		for _, level := range []float64{0.05, 0.01, 0.001} {
-			odd := 0
-			for range days {
-				var list []first
-				for range targets {
-					if r.Float64() < fresh {
-						list = append(list, first{fresh, r.Float64()})
-					}
-				}
-				if combined(list, targets) <= level {
-					odd++
-				}
-			}
-			if share := float64(odd) / days; share > 1.2*level {
-				t.Errorf("first uses come with %.3f: %.4f of days look as improbable as %.3f", fresh, share, level)
-			}
-		}
+// TestArrivalsOfAHabit holds the exact number of new targets to what the model
+// does.
+func TestArrivalsOfAHabit(t *testing.T) {
+	h := habit{}
+	for _, times := range []int{30, 30, 29, 28, 1, 2} {
+		h.add(times)
 	}
-	if p := combined([]first{{1e-2, 1e-2}, {1e-2, 1e-2}}, 10); p > 1e-4 || p < 1e-7 {
-		t.Errorf("two together are %g", p)
+	p := h.arrivals(40, 40)
+	sum, mean := 0.0, 0.0
+	for k, x := range p {
+		sum, mean = sum+x, mean+float64(k)*x
 	}
-	// Five new things of fifteen are far less likely than one, even where none of
-	// them is rare.
-	common := slices.Repeat([]first{{0.01, 0.5}}, 5)
-	if one, five := combined(common[:1], 15), combined(common, 15); five > one/1000 {
-		t.Errorf("one of fifteen is %g, five are %g", one, five)
+	d, alpha := h.fit()
+	want := (float64(h.k) + alpha/d) * (math.Exp(lgamma(alpha+d+float64(h.n)+40)-lgamma(alpha+d+float64(h.n))-lgamma(alpha+float64(h.n)+40)+lgamma(alpha+float64(h.n))) - 1)
+	if math.Abs(sum-1) > 1e-9 || math.Abs(mean-want) > 1e-6 {
+		t.Errorf("probabilities add up to %g; %g new targets expected, the model says %g", sum, mean, want)
 	}
-	if p := combined(nil, 10); p != 1 {
-		t.Errorf("nothing new is %g", p)
+	if one := h.arrivals(1, 3); math.Abs(one[1]-h.fresh()) > 1e-12 {
+		t.Errorf("one act is new with %g, and the next act with %g", one[1], h.fresh())
 	}
 }
+
+func lgamma(x float64) float64 { v, _ := math.Lgamma(x); return v }
 
 // TestConcentration: the alpha found is the one under which as many targets are
 // expected as were seen.

@@ -31,6 +31,11 @@ const (
 	dimensions
 )
 
+// plural names what the targets of a respect are.
+func (d dimension) plural() string {
+	return [dimensions]string{"operations", "services", "tenants", "classes"}[d]
+}
+
 // aim is what a credential acts on, in one dimension: an operation of a
 // service, a service, a tenant (Name), or a class or tool (Name) of a service.
 type aim struct {
@@ -44,7 +49,7 @@ func compareTargets(a, b aim) int {
 
 // Population is who does what since when, over all credentials: what tells a new
 // but common thing from one that nobody does. Make one with NewPopulation, give
-// it all firsts, then Close it.
+// it all firsts and lives, then Close it.
 type Population struct {
 	env     *Env
 	members []*Subject
@@ -54,9 +59,13 @@ type Population struct {
 	// since is each member's first time.
 	since  []time.Time
 	groups map[string][]int
-	// shares and pools are caches by day.
+	// days are each member's days with calls, pieces its news by respect.
+	days   [][]schema.Day
+	pieces [dimensions][][]dated
+	// shares, pools and tempi are caches by day.
 	shares map[dayOf]*popularity
 	pools  map[poolKey]*peerPool
+	tempi  map[poolKey]*tempo
 }
 
 type dayOf struct {
@@ -74,7 +83,7 @@ type adoption struct {
 func NewPopulation(env *Env, members []*Subject) *Population {
 	p := &Population{env: env, members: members, byHash: map[schema.PrincipalHash]int{}, firsts: map[aim]map[int]time.Time{},
 		adopted: map[aim][]adoption{}, since: make([]time.Time, len(members)), groups: map[string][]int{},
-		shares: map[dayOf]*popularity{}, pools: map[poolKey]*peerPool{}}
+		days: make([][]schema.Day, len(members)), shares: map[dayOf]*popularity{}, pools: map[poolKey]*peerPool{}, tempi: map[poolKey]*tempo{}}
 	for i, m := range members {
 		if !m.Identifies() {
 			continue
@@ -147,8 +156,9 @@ func targetsOf(env *Env, service, operation, tenant string) []aim {
 	return list
 }
 
-// Close ends the taking of firsts.
+// Close ends the taking of firsts and lives.
 func (p *Population) Close() {
+	p.gather()
 	for t, m := range p.firsts {
 		list := make([]adoption, 0, len(m))
 		for i, at := range m {

@@ -134,19 +134,34 @@ func resource(o *operation) string {
 	return noun
 }
 
-// novelty counts new operations within the grant. What an agent or a build does
-// changes anyway, and a credential without two weeks and 200 calls behind it has
-// no habit to leave.
+// novelty counts what is new within the grant, in pieces, as D05 defines them: a
+// service with all that is done there, else an operation; what touches secrets or
+// rights is one by itself. Three in a week must be found, or one that touches
+// secrets or rights; two are borderline.
+// What an agent or a build does changes anyway, and a credential without two weeks
+// and 200 calls behind it has no habit to leave.
 func (w *world) novelty(d *deed, k *deeds) {
 	if d.by.kind == "agent" || d.by.kind == "ci" || w.calls[d.by.name] < 200 || d.at.Sub(w.start) < 14*24*time.Hour {
 		return
 	}
-	day := d.by.name + d.at.Format(time.DateOnly)
-	if k.novel[day] == nil {
-		k.novel[day] = map[string]time.Time{}
+	grave := d.op.class == "secret" || d.op.class == "admin" || d.op.class == "mint"
+	name := d.service.name + d.op.name
+	if _, known := w.first[d.by.name+"|"+d.service.name]; !known && !grave {
+		name = d.service.name
 	}
-	k.novel[day][d.service.name+d.op.name] = d.at
-	if len(k.novel[day]) >= 3 || d.op.class == "secret" || d.op.class == "admin" {
+	if k.novel[d.by.name] == nil {
+		k.novel[d.by.name] = map[string]time.Time{}
+	}
+	if _, again := k.novel[d.by.name][name]; !again {
+		k.novel[d.by.name][name] = d.at
+	}
+	recent := 0
+	for _, at := range k.novel[d.by.name] {
+		if d.at.Sub(at) < 7*24*time.Hour {
+			recent++
+		}
+	}
+	if recent >= 3 || grave {
 		w.shown(d, "D05")
 	}
 }
