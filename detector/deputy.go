@@ -172,16 +172,22 @@ func (r *run) hidden(ctx context.Context) (map[*rule.Subject][]rule.Hidden, erro
 	}) {
 		return nil, nil
 	}
+	calls, err := r.privileged(ctx)
+	if err != nil {
+		return nil, err
+	}
+	traced, err := r.traced(ctx, calls)
+	if err != nil {
+		return nil, err
+	}
+	byOp := map[rule.Op][]*rule.Step{}
+	for i := range calls {
+		op := rule.Op{Service: calls[i].Service, Operation: calls[i].Operation}
+		byOp[op] = append(byOp[op], &calls[i])
+	}
 	found := map[hiddenKey]*rule.Hidden{}
-	for _, service := range r.env.Catalog.Services {
-		for _, o := range service.Operations {
-			if !r.env.Privileged(service.Name, o.Name) {
-				continue
-			}
-			if err := r.hiddenBehind(ctx, rule.Op{Service: service.Name, Operation: o.Name}, found); err != nil {
-				return nil, err
-			}
-		}
+	for op, list := range byOp {
+		r.hiddenBehind(op, list, traced, found)
 	}
 	out := map[*rule.Subject][]rule.Hidden{}
 	keys := make([]hiddenKey, 0, len(found))
@@ -204,31 +210,48 @@ type hiddenKey struct {
 	through   string
 }
 
-// hiddenBehind looks for what caused one privileged operation, hop by hop.
-func (r *run) hiddenBehind(ctx context.Context, op rule.Op, found map[hiddenKey]*rule.Hidden) error {
-	var calls []rule.Step
-	q := StepQuery{Window: r.window, Services: []string{op.Service}, Operations: []string{op.Operation}, Traced: true, Limit: maxPrivileged}
-	if err := r.facts.Steps(ctx, q, func(s *rule.Step) error {
-		if s.Decision == schema.DecisionAllowed && s.Certain {
-			calls = append(calls, *s)
+// privileged reads the calls of privileged operations whose causes are looked for,
+// in one question for all of them: those of operations with enough to tell.
+func (r *run) privileged(ctx context.Context) ([]rule.Step, error) {
+	var ops []rule.Op
+	for _, service := range r.env.Catalog.Services {
+		for _, o := range service.Operations {
+			if r.env.Privileged(service.Name, o.Name) {
+				ops = append(ops, rule.Op{Service: service.Name, Operation: o.Name})
+			}
 		}
-		return nil
-	}); err != nil || len(calls) < rule.HiddenSupport {
-		return err
 	}
-	traced, err := r.traced(ctx, calls)
-	if err != nil {
-		return err
+	var calls []rule.Step
+	count := map[rule.Op]int{}
+	for part := range slices.Chunk(ops, maxHashes) {
+		err := r.facts.Steps(ctx, StepQuery{Window: r.window, Ops: part, Traced: true, Limit: maxPrivileged}, func(s *rule.Step) error {
+			if s.Decision == schema.DecisionAllowed && s.Certain {
+				calls = append(calls, *s)
+				count[rule.Op{Service: s.Service, Operation: s.Operation}]++
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
+	slices.SortFunc(calls, func(a, b rule.Step) int { return cmp.Or(a.Time.Compare(b.Time), slices.Compare(a.ID[:], b.ID[:])) })
+	return slices.DeleteFunc(calls, func(s rule.Step) bool {
+		return count[rule.Op{Service: s.Service, Operation: s.Operation}] < rule.HiddenSupport
+	}), nil
+}
+
+// hiddenBehind looks for what caused the calls of one privileged operation, hop by
+// hop.
+func (r *run) hiddenBehind(op rule.Op, calls []*rule.Step, traced map[rule.TraceKey][]rule.Step, found map[hiddenKey]*rule.Hidden) {
 	houses := rule.NewHouses(r.env.Catalog, nil)
-	for _, list := range traced {
-		for i := range list {
-			houses.See(rule.PlaceOf(&list[i]))
+	for _, first := range calls {
+		for i := range traced[first.Trace()] {
+			houses.See(rule.PlaceOf(&traced[first.Trace()][i]))
 		}
 	}
 	requests := map[hiddenKey]map[string]bool{}
-	for i := range calls {
-		first := &calls[i]
+	for _, first := range calls {
 		at := first
 		for range MaxHops {
 			place := rule.PlaceOf(at)
@@ -253,5 +276,4 @@ func (r *run) hiddenBehind(ctx context.Context, op rule.Op, found map[hiddenKey]
 			at = &c.Step
 		}
 	}
-	return nil
 }

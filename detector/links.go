@@ -38,9 +38,9 @@ type StepQuery struct {
 	Services  []string
 	// Agents are user agents as logged.
 	Agents []string
-	// Operations are by name, of whichever service.
-	Operations []string
-	Traces     []rule.TraceKey
+	// Ops are operations of services.
+	Ops    []rule.Op
+	Traces []rule.TraceKey
 	// Traced keeps calls that carry a trace id.
 	Traced bool
 	// Instances are ids of single issued keys or tokens.
@@ -49,12 +49,13 @@ type StepQuery struct {
 	// issued one of these.
 	Minting bool
 	Minted  []string
-	// Limit is how many to return, the earliest; 0 is all.
+	// Limit is how many to return, the earliest; 0 is all. Where Ops are named it is
+	// how many of each.
 	Limit int
 }
 
 // Empty reports whether the query chooses nothing.
 func (q *StepQuery) Empty() bool {
-	return len(q.Hashes) == 0 && len(q.Workloads) == 0 && len(q.Services) == 0 && len(q.Agents) == 0 && len(q.Operations) == 0 && len(q.Traces) == 0 && len(q.Instances) == 0 &&
+	return len(q.Hashes) == 0 && len(q.Workloads) == 0 && len(q.Services) == 0 && len(q.Agents) == 0 && len(q.Ops) == 0 && len(q.Traces) == 0 && len(q.Instances) == 0 &&
 		!q.Minting && !q.Traced && len(q.Minted) == 0
 }

@@ -47,7 +47,13 @@ func TestLinksAgree(t *testing.T) {
 		}
 		slices.SortFunc(hashes, func(a, b schema.PrincipalHash) int { return slices.Compare(a[:], b[:]) })
 		some := hashes[:len(hashes)/2]
-		for _, before := range []time.Time{whole.To, whole.From.AddDate(0, 0, 20)} {
+		ops := []rule.Op{{Service: "nobody's", Operation: "GET /"}}
+		for i := range calls {
+			if op := (rule.Op{Service: calls[i].Service, Operation: calls[i].Operation}); len(ops) < 6 && !slices.Contains(ops, op) {
+				ops = append(ops, op)
+			}
+		}
+		for _, before := range []time.Time{whole.To, whole.From.AddDate(0, 0, 20), whole.From.AddDate(0, 0, 25).Add(17*time.Hour + 13*time.Second)} {
 			got, want := seats(t, store, some, before), seats(t, held, some, before)
 			if !slices.Equal(got, want) || len(want) == 0 {
 				t.Fatalf("seats before %s:\n got %q\nwant %q", before, got, want)
@@ -57,9 +63,11 @@ func TestLinksAgree(t *testing.T) {
 			if got, want := crossings(t, store, hashes, whole), crossings(t, held, hashes, whole); !slices.Equal(got, want) || hashes == nil && len(want) == 0 {
 				t.Fatalf("crossings:\n got %q\nwant %q", got, want)
 			}
-			got, want := lineages(t, store, hashes, whole.To), lineages(t, held, hashes, whole.To)
-			if !slices.Equal(got, want) || len(want) == 0 {
-				t.Fatalf("lineages:\n got %q\nwant %q", got, want)
+			for _, before := range []time.Time{whole.To, whole.From.AddDate(0, 0, 40).Add(5*time.Hour + time.Microsecond)} {
+				got, want := lineages(t, store, hashes, before), lineages(t, held, hashes, before)
+				if !slices.Equal(got, want) || len(want) == 0 {
+					t.Fatalf("lineages before %v:\n got %q\nwant %q", before, got, want)
+				}
 			}
 		}
 		if got, want := chains(t, store, whole.To), chains(t, held, whole.To); !slices.Equal(got, want) || len(want) == 0 {
@@ -69,7 +77,8 @@ func TestLinksAgree(t *testing.T) {
 		for i, q := range []detector.StepQuery{
 			{Hashes: some}, {Workloads: []string{"", "web"}}, {Services: []string{"orders.test"}, Limit: 7},
 			{Traces: []rule.TraceKey{{Trace: true, ID: "b'\x00"}, {ID: "a"}}}, {Traces: []rule.TraceKey{{ID: "r\\2"}}, Hashes: some},
-			{Traces: []rule.TraceKey{{Trace: true, ID: "a"}}}, {Instances: []string{"k1"}}, {Minting: true}, {Minted: []string{"k'2"}}, {Limit: 3}, {Traced: true, Operations: []string{"get pods", "s3:GetObject"}},
+			{Traces: []rule.TraceKey{{Trace: true, ID: "a"}}}, {Instances: []string{"k1"}}, {Minting: true}, {Minted: []string{"k'2"}}, {Limit: 3}, {Traced: true, Ops: ops},
+			{Ops: ops, Limit: 3}, {Ops: ops[:2], Limit: 1},
 		} {
 			q.Window = part
 			got, want := steps(t, store, q), steps(t, held, q)

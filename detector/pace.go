@@ -27,11 +27,18 @@ func wholeHours(w schema.Window) string {
 // objectsOf merges the sketches of distinct objects.
 const objectsOf = "uniqCombinedMerge(12)(objects)"
 
-// Paces reads the rollup of that name. Where two reporters saw one call, the
-// higher-ranking one counts.
+// Paces reads the rollup of that name. Its sketches are what costs, so it is found
+// out first which operations have so many calls on a day, and of those in an hour:
+// few. Where two reporters saw one call, the higher-ranking one counts.
 func (s *store) Paces(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, least uint64, each func(*rule.Pace) error) error {
+	busy := "SELECT credential, service, operation FROM " + table.UseDay + " WHERE credential IN " + hashList(hashes) +
+		fmt.Sprintf(" AND decision IN (%d, %d, %d)", schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied) +
+		" GROUP BY credential, service, operation, reporter, day HAVING sum(calls) >= " + fmt.Sprint(least)
+	busy = "SELECT credential, service, operation FROM " + table.Pace + " WHERE credential IN " + hashList(hashes) + wholeHours(w) +
+		" AND (credential, service, operation) IN (" + busy + ") GROUP BY credential, service, operation, reporter, hour HAVING sum(calls) >= " + fmt.Sprint(least)
 	hours := "SELECT credential, service, operation, reporter, hour, sum(calls) AS c, sum(missed) AS m, " + objectsOf + " AS o FROM " + table.Pace +
-		" WHERE credential IN " + hashList(hashes) + wholeHours(w) + " GROUP BY credential, service, operation, reporter, hour"
+		" WHERE credential IN " + hashList(hashes) + wholeHours(w) + " AND (credential, service, operation) IN (" + busy + ")" +
+		" GROUP BY credential, service, operation, reporter, hour"
 	ranked := "SELECT credential, service, operation, toUnixTimestamp(hour) AS h, argMin((c, m, o), reporter) AS r FROM (" + hours +
 		") GROUP BY credential, service, operation, h"
 	statement := "SELECT credential, service, operation, groupArray(h), groupArray(r.1), groupArray(r.2), groupArray(r.3) FROM (" + ranked +

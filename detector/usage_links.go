@@ -51,6 +51,9 @@ func (s *store) Steps(ctx context.Context, q StepQuery, each func(*rule.Step) er
 	limit := ""
 	if q.Limit > 0 {
 		limit = fmt.Sprintf(" LIMIT %d", q.Limit)
+		if len(q.Ops) > 0 {
+			limit += " BY service, operation"
+		}
 	}
 	statement := "SELECT * FROM (SELECT " + stepColumns + " FROM " + table.Calls + " WHERE 1" + within(q.Window) + stepConditions(&q) +
 		" ORDER BY time, id, reporter LIMIT 1 BY id) ORDER BY time, id" + limit
@@ -78,7 +81,13 @@ func stepConditions(q *StepQuery) string {
 	in("workload", q.Workloads)
 	in("service", q.Services)
 	in("user_agent", q.Agents)
-	in("operation", q.Operations)
+	if len(q.Ops) > 0 {
+		// The calls are not sorted by what was called. Who did is known, and when.
+		ops := opList(q.Ops)
+		did := " FROM " + table.UseLife + " WHERE (service, operation) IN (" + ops + ")"
+		b.WriteString(" AND (service, operation) IN (" + ops + ") AND credential IN (SELECT credential" + did + ")" +
+			" AND time >= (SELECT min(first)" + did + ") AND time <= (SELECT max(last)" + did + ")")
+	}
 	if q.Traced {
 		b.WriteString(" AND trace_id != ''")
 	}
@@ -112,6 +121,14 @@ func stepConditions(q *StepQuery) string {
 		b.WriteString(" AND (" + strings.Join(parts, " OR ") + ")")
 	}
 	return b.String()
+}
+
+func opList(ops []rule.Op) string {
+	parts := make([]string, len(ops))
+	for i, o := range ops {
+		parts[i] = "(" + literal(o.Service) + ", " + literal(o.Operation) + ")"
+	}
+	return strings.Join(parts, ", ")
 }
 
 func literals(values []string) string {
@@ -246,13 +263,26 @@ func (s *store) Chains(ctx context.Context, before time.Time, each func(*rule.Ch
 	})
 }
 
+// tenants reports whether several tenants were seen.
+func (s *store) tenants(ctx context.Context) (several bool, err error) {
+	n := 0
+	err = s.query(ctx, "read whether there are tenants", fmt.Sprintf("SELECT DISTINCT tenant FROM %s WHERE tenant != '' AND decision = %d LIMIT 2", table.UseLife, schema.DecisionAllowed),
+		func(driver.Rows) error { n++; return nil })
+	return n > 1, err
+}
+
 // Crossings joins the traces that touched several tenants with their calls
-// outside the first one.
+// outside the first one. Where some principals are asked about, only traces are
+// looked at that one of them took part in.
 func (s *store) Crossings(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, each func(*rule.Crossing) error) error {
+	if several, err := s.tenants(ctx); err != nil || !several {
+		return err
+	}
 	honoured := fmt.Sprintf(" WHERE trace_id != '' AND tenant != '' AND decision = %d%s", schema.DecisionAllowed, within(w))
 	concerns := ""
 	if len(hashes) > 0 {
 		concerns = " AND (entry IN " + hashList(hashes) + " OR credential IN " + hashList(hashes) + ")"
+		honoured += " AND trace_id IN (SELECT trace_id FROM " + table.Calls + honoured + " AND credential IN " + hashList(hashes) + ")"
 	}
 	// Of each trace the earliest such call counts, so that one with many calls
 	// does not crowd out others.

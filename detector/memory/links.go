@@ -58,19 +58,20 @@ func (f *Facts) Steps(_ context.Context, q detector.StepQuery, each func(*rule.S
 	if q.Empty() {
 		return nil
 	}
-	n := 0
-	for i := range f.calls { // in order of time and id
-		if q.Limit > 0 && n == q.Limit {
-			break
-		}
+	count := map[rule.Op]int{} // of all together where no operations are named
+	for i := range f.calls {   // in order of time and id
 		c := &f.calls[i]
 		s := step(c)
+		var op rule.Op
+		if len(q.Ops) > 0 {
+			op = rule.Op{Service: c.Service, Operation: c.Operation}
+		}
 		if !q.Window.Contains(c.Time) || !listed(q.Hashes, c.hash) || !listed(q.Workloads, c.Workload) || !listed(q.Services, c.Service) || !listed(q.Agents, c.UserAgent) ||
-			!listed(q.Operations, c.Operation) || q.Traced && c.TraceID == "" ||
+			!listed(q.Ops, op) || q.Limit > 0 && count[op] == q.Limit || q.Traced && c.TraceID == "" ||
 			!listed(q.Traces, s.Trace()) || !listed(q.Instances, c.Credential.Instance) || !listed(q.Minted, c.Mints) || q.Minting && c.Mints == "" {
 			continue
 		}
-		n++
+		count[op]++
 		if err := each(s); err != nil {
 			return err
 		}
