@@ -197,9 +197,7 @@ func (r *run) strayCalls(ctx context.Context, s *rule.Switch) ([]rule.Step, erro
 		if c.Seat() != s.Place.Name {
 			return nil
 		}
-		switch c.Decision {
-		case schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied:
-		default:
+		if !c.Decision.Accepted() {
 			return nil
 		}
 		if len(calls) == maxMoves {

@@ -213,8 +213,7 @@ func (w *walk) steps(ctx context.Context, q StepQuery) ([]rule.Step, error) {
 		if read++; read > maxFlow {
 			return nil
 		}
-		switch s.Decision {
-		case schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied:
+		if s.Decision.Accepted() {
 			list = append(list, *s)
 		}
 		return nil

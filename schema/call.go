@@ -105,6 +105,10 @@ func (d *Decision) UnmarshalText(text []byte) (err error) {
 // call pass.
 func (d Decision) Authorised() bool { return d == DecisionAllowed || d == DecisionNoEffect }
 
+// Accepted reports whether the decision proves that the credential itself was
+// known and valid, whatever it was then let do: anybody can send the others.
+func (d Decision) Accepted() bool { return d.Authorised() || d == DecisionDenied }
+
 // RouteSource says who turned a concrete path into an operation.
 type RouteSource uint8
 

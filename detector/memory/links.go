@@ -23,9 +23,7 @@ func (f *Facts) Seats(_ context.Context, hashes []schema.PrincipalHash, before t
 	found := map[key]*rule.Seat{}
 	for i := range f.calls {
 		c := &f.calls[i]
-		switch c.Decision {
-		case schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied:
-		default:
+		if !c.Decision.Accepted() {
 			continue
 		}
 		if !c.Time.Before(before) || !slices.Contains(hashes, c.hash) {
@@ -33,7 +31,7 @@ func (f *Facts) Seats(_ context.Context, hashes []schema.PrincipalHash, before t
 		}
 		k := key{hash: c.hash, workload: c.Workload}
 		if c.Workload == "" {
-			k.address, k.agent = c.ClientAddress.Unmap().WithZone(""), c.UserAgent
+			k.address, k.agent = c.address(), c.UserAgent
 		}
 		s := found[k]
 		if s == nil {
@@ -90,7 +88,7 @@ func step(c *call) *rule.Step {
 		CredentialID: c.Credential.ID, Instance: c.Credential.Instance, Session: c.Credential.Session,
 		Service: c.Service, Operation: c.Operation, Tenant: c.Tenant, Resource: c.Resource, Decision: c.Decision,
 		RouteSource: c.RouteSource, Reporter: c.Reporter, Certain: c.Quality.Certain(), Scopes: sorted(c.Scopes),
-		Workload: c.Workload, Address: c.ClientAddress.Unmap().WithZone(""), Agent: c.UserAgent,
+		Workload: c.Workload, Address: c.address(), Agent: c.UserAgent,
 		TraceID: c.TraceID, RequestID: c.RequestID, Mints: c.Mints,
 	}
 	if len(c.Credential.Groups) > 0 {
@@ -114,9 +112,7 @@ func (f *Facts) Lineages(_ context.Context, before time.Time, hashes []schema.Pr
 	users := func(id string) (list []*user) {
 		for i := range f.calls {
 			c := &f.calls[i]
-			switch c.Decision {
-			case schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied:
-			default:
+			if !c.Decision.Accepted() {
 				continue
 			}
 			for _, lasting := range [...]bool{false, true} {

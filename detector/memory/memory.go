@@ -180,7 +180,7 @@ func (f *Facts) fold(q detector.RowQuery, byResource bool, keep func(rule.RowKey
 
 // from reports whether the call came from an origin.
 func (c *call) from(o rule.Origin) bool {
-	return o.Hash == c.hash && o.Session == c.Credential.Session && o.Workload == c.Workload && o.Address == c.ClientAddress.Unmap().WithZone("")
+	return o.Hash == c.hash && o.Session == c.Credential.Session && o.Workload == c.Workload && o.Address == c.address()
 }
 
 func newRow(c *call, segment int) *rule.Row {
@@ -292,15 +292,13 @@ func (f *Facts) Origins(_ context.Context, w schema.Window, hashes []schema.Prin
 	found := map[key]*rule.Origin{}
 	for i := range f.calls {
 		c := &f.calls[i]
-		switch c.Decision {
-		case schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied:
-		default:
+		if !c.Decision.Accepted() {
 			continue
 		}
 		if !w.Contains(c.Time) || !slices.Contains(hashes, c.hash) {
 			continue
 		}
-		k := key{c.hash, c.Credential.Session, c.Workload, c.ClientAddress.Unmap().WithZone(""), c.Reporter}
+		k := key{c.hash, c.Credential.Session, c.Workload, c.address(), c.Reporter}
 		o := found[k]
 		if o == nil {
 			o = &rule.Origin{Hash: k.hash, Session: k.session, Address: k.address, Workload: k.workload, Reporter: k.reporter, First: c.Time}
@@ -344,6 +342,6 @@ func chooses(s *rule.Selector, c *call) bool {
 		(!s.HasPresented || s.Presented == c.presented) &&
 		(s.Object == "" || s.Object == cmp.Or(c.Resource, c.Path)) &&
 		(!s.HasResource || s.Resource == c.Resource) &&
-		(!s.HasOrigin || s.Session == c.Credential.Session && s.Workload == c.Workload && s.Address == c.ClientAddress.Unmap().WithZone("")) &&
+		(!s.HasOrigin || s.Session == c.Credential.Session && s.Workload == c.Workload && s.Address == c.address()) &&
 		!c.Time.Before(s.From) && !c.Time.After(s.To)
 }

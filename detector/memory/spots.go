@@ -23,12 +23,10 @@ func (f *Facts) Spots(_ context.Context, q detector.SpotQuery, each func(*rule.S
 	found := map[key]*rule.Spot{}
 	for i := range f.calls {
 		c := &f.calls[i]
-		switch c.Decision {
-		case schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied:
-		default:
+		if !c.Decision.Accepted() {
 			continue
 		}
-		k := key{c.hash, c.Workload, c.UserAgent, c.ClientAddress.Unmap().WithZone(""), c.Reporter}
+		k := key{c.hash, c.Workload, c.UserAgent, c.address(), c.Reporter}
 		one := rule.Spot{Hash: k.hash, Workload: k.workload, Address: k.address, Agent: k.agent, Reporter: k.reporter, First: c.Time}
 		if !q.Window.Contains(c.Time) || !listed(q.Hashes, c.hash) || q.Workload != "" && !one.In(q.Workload) {
 			continue

@@ -13,11 +13,7 @@ import (
 
 // accepted reports whether the call's credential surely was.
 func (c *call) accepted() bool {
-	switch c.Decision {
-	case schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied:
-		return c.Quality.Certain()
-	}
-	return false
+	return c.Decision.Accepted() && c.Quality.Certain()
 }
 
 // Exposures lists which parameters stood in the addresses called.

@@ -27,10 +27,7 @@ func (r *unownedRule) use(u *Use) {
 	if r.services == nil {
 		r.services, r.granted = map[string]struct{}{}, map[string]struct{}{}
 	}
-	switch u.Decision {
-	case schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied:
-		// A refusal by authorisation, too, means that the credential itself
-		// was known.
+	if u.Decision.Accepted() {
 		r.accepted = true
 		if u.Service != "" {
 			r.services[u.Service] = struct{}{}
