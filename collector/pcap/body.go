@@ -16,6 +16,7 @@ func (h *http1) headless(r *messageReader, c chunk) bool {
 	}
 	r.bodyless = false
 	if answerFit(c.data) != fitYes {
+		h.hasBody()
 		return false
 	}
 	h.answerDone(r, c.seq, c.nanos, true)
@@ -118,7 +119,7 @@ func (h *http1) chunked(r *messageReader, isRequest bool, c chunk) int {
 			// The framing is broken: what follows cannot be told apart.
 			h.out.stats.Ambiguous++
 			h.tainted = true
-			h.lost(r, isRequest)
+			h.lost(r, isRequest, unsized)
 			return len(c.data)
 		}
 		if r.phase == phaseChunk {

@@ -46,7 +46,7 @@ type builder struct {
 	live      int // exchanges that are not emitted
 	// doubts are connections with calls that wait for a proof (doubt.go), the
 	// first settled of them since longer; inTime says that somebody waits for calls.
-	doubts  []*http2
+	doubts  []interface{ settle() }
 	settled int
 	inTime  bool
 }
@@ -225,11 +225,16 @@ func (b *builder) lasted(x *exchange, nanos int64) {
 
 // orphan emits an answer with the head d whose request is not known.
 func (b *builder) orphan(o origin, ordinal uint64, d *head, nanos int64) {
+	b.orphanOf(o, ordinal, uint16(d.status), decision(d), nanos)
+}
+
+// orphanOf emits an answer of which only the result is known.
+func (b *builder) orphanOf(o origin, ordinal uint64, status uint16, decision schema.Decision, nanos int64) {
 	b.stats.Orphans++
 	var c schema.Call
 	b.place(&c, o, nanos, "orphan", ordinal)
-	c.Status = uint16(d.status)
-	c.Decision = decision(d)
+	c.Status = status
+	c.Decision = decision
 	c.Quality = schema.QualityOrphan
 	b.append(&c)
 }

@@ -196,7 +196,7 @@ func (h *http2) settle() {
 
 // doubt remembers a connection with calls that wait, where somebody waits for
 // them: of a file all calls come in time.
-func (b *builder) doubt(h *http2) {
+func (b *builder) doubt(h interface{ settle() }) {
 	if b.inTime {
 		b.doubts = append(b.doubts, h)
 	}

@@ -51,6 +51,10 @@ type messageReader struct {
 	line int
 	// body counts the bytes of the body, without framing.
 	body uint64
+	// born says that an answer begins in what was lost last, lately that none was
+	// read since; tail are the last bytes that were passed over (align.go).
+	born, lately bool
+	tail         uint32
 	// bodyless says that the method of the request is unknown, so that the
 	// body may be left out in spite of its length (an answer to HEAD).
 	bodyless bool
@@ -203,7 +207,7 @@ func (h *http1) noMessage(r *messageReader, isRequest bool, c chunk) (protocol, 
 		next, _ := s.pass(c)
 		return next, len(c.data)
 	}
-	h.lost(r, isRequest)
+	h.lost(r, isRequest, unsized)
 	return nil, len(c.data)
 }
 
@@ -211,7 +215,7 @@ func (h *http1) noMessage(r *messageReader, isRequest bool, c chunk) (protocol, 
 func (h *http1) tooLong(r *messageReader, isRequest bool, whole []byte) protocol {
 	next := h.cutHead(r, isRequest, whole, r.begin.nanos)
 	h.shrink(r)
-	h.lost(r, isRequest)
+	h.lost(r, isRequest, unsized)
 	return next
 }
 
@@ -251,7 +255,7 @@ func headEnd(b []byte, from int) int {
 // message takes a whole head that ends before seq.
 func (h *http1) message(r *messageReader, isRequest bool, b []byte, seq uint32, nanos int64, truncated bool) protocol {
 	if !h.head.parse(b, isRequest, h.out.tenantHeader) {
-		h.lost(r, isRequest)
+		h.lost(r, isRequest, unsized)
 		return nil
 	}
 	r.started = true
@@ -281,7 +285,7 @@ func (h *http1) requestBody(r *messageReader, seq uint32) {
 		r.chunks()
 	case f.unusable || f.encoded:
 		h.requestDone(r, seq, false)
-		h.lost(r, true)
+		h.lost(r, true, unsized)
 	case f.length > 0:
 		r.phase, r.remain = phaseBody, f.length
 	default:
@@ -302,7 +306,7 @@ func (h *http1) answerBody(r *messageReader, seq uint32, nanos int64, nobody, me
 		r.chunks()
 	case f.unusable:
 		h.answerDone(r, seq, nanos, false)
-		h.lost(r, false)
+		h.lost(r, false, unsized)
 	case f.encoded || !f.hasLength:
 		r.phase = phaseUntilClose
 	case f.length > 0:
@@ -329,6 +333,9 @@ func (h *http1) search(r *messageReader, isRequest bool, c chunk) int {
 			r.start(c)
 			return 0
 		}
+		if h.room > 0 {
+			h.room += uint64(len(c.data))
+		}
 		return len(c.data)
 	}
 	if c.start && answerFit(c.data) != fitNo {
@@ -336,9 +343,11 @@ func (h *http1) search(r *messageReader, isRequest bool, c chunk) int {
 		return 0
 	}
 	if n := h.expectedWithin(c.seq+1, len(c.data)-1); n >= 0 && answerFit(c.data[n+1:]) != fitNo {
+		r.pass(c.data[:n+1])
 		r.start(advance(c, n+1))
 		return n + 1
 	}
+	r.pass(c.data)
 	return len(c.data)
 }
 
@@ -352,6 +361,8 @@ func (h *http1) gap(from side, seq, n uint32) {
 		h.out.give(s)
 		s.cut = true
 	}
+	// What follows a message whose end is known is another.
+	lost := hole{bytes: n, born: r.phase == phaseIdle || r.phase == phaseBody && !r.bodyless}
 	switch r.phase {
 	case phaseBody, phaseChunk:
 		r.bodyless = false
@@ -368,7 +379,7 @@ func (h *http1) gap(from side, seq, n uint32) {
 			return
 		}
 		h.done(r, isRequest, seq+uint32(k), 0)
-		if uint64(n) == k {
+		if lost.bytes -= uint32(k); lost.bytes == 0 {
 			return
 		}
 	case phaseUntilClose:
@@ -378,7 +389,7 @@ func (h *http1) gap(from side, seq, n uint32) {
 		h.cutHead(r, isRequest, r.head, r.begin.nanos)
 		h.shrink(r)
 	}
-	h.lost(r, isRequest)
+	h.lost(r, isRequest, lost)
 }
 
 // inside reports whether the next n bytes all lie in the body being read.
@@ -404,7 +415,7 @@ func (h *http1) hole(from side) {
 		h.cutHead(r, isRequest, r.head, r.begin.nanos)
 		h.shrink(r)
 	}
-	h.lost(r, isRequest)
+	h.lost(r, isRequest, unsized)
 }
 
 // cutHead takes a head whose rest will never be seen: its first line may do.

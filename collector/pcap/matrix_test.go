@@ -396,9 +396,16 @@ func TestMatrix(t *testing.T) {
 			least, leastCertain := im.found, im.certain
 			switch kind.name {
 			case "http1-pipelined":
-				// After a loss nothing can be known until the pipeline has drained.
-				if least < .999 {
-					continue
+				// What was lost is counted again once the pipeline has drained; where
+				// requests were, at the end of the connection only (a quarter of these
+				// have none).
+				switch im.name {
+				case "loss 0.1 %":
+					least, leastCertain = .988, .97
+				case "loss 1 %", "vxlan, loss 1 %":
+					least, leastCertain = .92, .79
+				case "all of it":
+					least, leastCertain = .91, .76
 				}
 			case "http1":
 			default:

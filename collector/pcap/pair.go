@@ -14,7 +14,8 @@ import (
 //     a client that waits for each answer sends the next request exactly then.
 //     That holds only for a client that was seen to wait (lockstep) and never
 //     seen to send ahead (pipelined).
-//   - In both cases the answer's segment must have acknowledged the request's
+//   - Where the client sends ahead, by counting what can have been lost (align.go).
+//   - In all cases the answer's segment must have acknowledged the request's
 //     head: a server cannot answer what it has not received.
 //
 // A pair that is not certain by these rules is marked, and where the rules
@@ -84,11 +85,14 @@ type pairing struct {
 	lastEndKnown bool
 	hadGap       bool
 
+	alignment
+
 	requests, orphans uint64
 }
 
 // lost says that the border between messages is lost in one direction.
-func (h *http1) lost(r *messageReader, isRequest bool) {
+func (h *http1) lost(r *messageReader, isRequest bool, what hole) {
+	h.misalign(isRequest, what)
 	if isRequest {
 		h.requestHole = true
 		if h.last != nil {
@@ -107,8 +111,8 @@ func (h *http1) lost(r *messageReader, isRequest bool) {
 	h.broken, h.hadGap = true, true
 }
 
-// ordered reports whether order alone pairs.
-func (h *http1) ordered() bool { return !h.broken && !h.conn.midstream() }
+// ordered reports whether order alone pairs the next answer.
+func (h *http1) ordered() bool { return (!h.broken || h.whole > 0) && !h.conn.midstream() }
 
 // onRequest takes the request whose head was just parsed and ends before seq.
 func (h *http1) onRequest(r *messageReader, seq uint32, truncated bool) {
@@ -117,6 +121,10 @@ func (h *http1) onRequest(r *messageReader, seq uint32, truncated bool) {
 	x.headEnd, x.end, x.endKnown = seq, 0, false
 	x.nanos, x.truncated = r.begin.nanos, truncated
 	x.afterHole, h.requestHole = h.requestHole, false
+	if len(h.pending) == 0 && h.current == nil {
+		h.ranEmpty()
+	}
+	h.boundRoom(x)
 	h.observeOrder(x)
 	h.answersSince, h.lastEndKnown = 0, false
 	h.requests++
@@ -127,8 +135,10 @@ func (h *http1) onRequest(r *messageReader, seq uint32, truncated bool) {
 	for n := len(h.pending); n > h.out.limits.Pending || n > 1 && h.out.live > h.out.limits.PendingTotal; n-- {
 		h.out.stats.drop(dropPending)
 		h.broken = true
+		h.forgetAlignment()
 		h.unanswered(1)
 	}
+	h.boundRequest(x)
 	if truncated {
 		h.requestDone(r, 0, false)
 	}
@@ -172,7 +182,7 @@ func (h *http1) requestDone(r *messageReader, seq uint32, endKnown bool) {
 	x.requestDone, x.end, x.endKnown = true, seq, endKnown
 	x.call.RequestBytes = r.body
 	if x.answerDone {
-		h.out.emit(x)
+		h.send(x)
 	}
 }
 
@@ -191,10 +201,13 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 		return h.toHTTP2(x, quality)
 	}
 	h.out.stats.Responses++
-	if x == nil {
+	switch {
+	case x == nil && h.broken && h.pipelined && h.whole == 0:
+		h.unpaired(r, truncated)
+	case x == nil:
 		h.orphans++
 		h.out.orphan(h.conn.origin(h.client), h.orphans, h.head, r.begin.nanos)
-	} else {
+	default:
 		if truncated || x.truncated {
 			quality = schema.QualityTruncated
 		} else if h.tainted || h.conn.conflicting {
@@ -207,7 +220,6 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 	h.current = x
 	if truncated {
 		h.answerDone(r, 0, 0, false)
-		h.broken = true
 		return nil
 	}
 	nobody := status == 204 || status == 304
@@ -276,7 +288,7 @@ func (h *http1) interim(r *messageReader, seq uint32, truncated bool) {
 		x.expect = seq
 	}
 	if truncated {
-		h.broken, h.answersLost = true, true
+		h.answersLost = true
 		return
 	}
 	r.phase = phaseIdle
@@ -295,11 +307,22 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 		}
 		// Answered before it was asked: whatever this is, order is no proof here.
 		h.broken, h.hadGap = true, true
+		h.forgetAlignment()
+		h.endTrial(false)
 		return nil, schema.QualityOrphan
 	}
 	if h.pipelined {
+		if first := h.isFirst(); h.bound(r) {
+			h.align()
+			x, quality := h.match(r)
+			if first && !h.surely && quality == schema.QualityComplete {
+				quality = schema.QualityGap
+			}
+			return x, quality
+		}
 		return nil, schema.QualityOrphan
 	}
+	h.forgetAlignment()
 	for i := len(h.pending) - 1; i >= 0; i-- {
 		x := h.pending[i]
 		if !x.hasAck || x.expect != r.begin.seq {
@@ -328,6 +351,7 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 }
 
 func (h *http1) take(i int) {
+	h.whole = max(0, h.whole-1)
 	copy(h.pending[i:], h.pending[i+1:])
 	h.pending[len(h.pending)-1] = nil
 	h.pending = h.pending[:len(h.pending)-1]
@@ -336,6 +360,10 @@ func (h *http1) take(i int) {
 // answerDone ends the answer being read; endKnown says that it ends at seq.
 func (h *http1) answerDone(r *messageReader, seq uint32, nanos int64, endKnown bool) {
 	r.phase = phaseIdle
+	if a := h.reading; a != nil {
+		a.done, a.bytes, a.end = true, r.body, nanos
+		h.reading = nil
+	}
 	x := h.current
 	h.current = nil
 	if x == nil {
@@ -348,7 +376,7 @@ func (h *http1) answerDone(r *messageReader, seq uint32, nanos int64, endKnown b
 	x.call.ResponseBytes = r.body
 	h.out.lasted(x, nanos)
 	if x.requestDone {
-		h.out.emit(x)
+		h.send(x)
 	}
 }
 
@@ -390,7 +418,7 @@ func (h *http1) unanswered(n int) {
 		}
 		x.answerDone = true
 		if x.requestDone {
-			h.out.emit(x)
+			h.send(x)
 		}
 	}
 }
@@ -400,6 +428,7 @@ func (h *http1) flush() {
 	if h.current != nil {
 		h.answerDone(&h.answer, 0, 0, false)
 	}
+	h.alignEnd()
 	h.unanswered(len(h.pending))
 	if h.last != nil {
 		h.requestDone(&h.request, 0, false)
