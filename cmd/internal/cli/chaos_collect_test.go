@@ -85,7 +85,7 @@ func (f *followed) write(ctx context.Context, random *rand.Rand) {
 				f.t.Error(err)
 				return
 			}
-			time.Sleep(time.Duration(random.IntN(40)) * time.Millisecond)
+			time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond)
 		}
 	}
 }
@@ -102,14 +102,17 @@ func (f *followed) line(random *rand.Rand) string {
 // stored waits until every line is.
 func (f *followed) stored(conn driver.Conn) {
 	f.t.Helper()
-	want, got := uint64(f.lines.Load()), uint64(0)
-	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+	want, got, before := uint64(f.lines.Load()), uint64(0), uint64(0)
+	for moved := time.Now(); ; time.Sleep(200 * time.Millisecond) {
 		err := conn.QueryRow(context.Background(), "SELECT uniqExact(id) FROM calls WHERE startsWith(request_id, ?)", filepath.Base(f.path)+"-").Scan(&got)
 		if err == nil && got == want {
 			break
 		}
-		if time.Now().After(end) {
-			f.t.Fatalf("%d of %d lines of %s are stored: %v\n%s", got, want, f.path, err, f.talk.String())
+		if got != before {
+			before, moved = got, time.Now()
+		}
+		if time.Since(moved) > standstill {
+			f.t.Fatalf("%d of %d lines of %s are stored, and nothing moved in %v: %v\n%s", got, want, f.path, standstill, err, f.talk.String())
 		}
 	}
 	if err := f.process.Process.Signal(syscall.SIGTERM); err != nil {

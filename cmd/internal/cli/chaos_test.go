@@ -200,7 +200,7 @@ func (c *chaos) produce(ctx context.Context, i int) {
 				end()
 				return
 			}
-			time.Sleep(40 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 		}
 		end()
 	}
