@@ -23,29 +23,37 @@ type detectionPage struct {
 	Page string `json:"page"`
 }
 
-// explainDetection shows the page of a detection, by its name or code.
+// explainDetection shows the page of a detection.
 func (a *app) explainDetection(name string) error {
+	d, err := detectionNamed(name)
+	if err != nil {
+		return err
+	}
+	page, ok := detections.Page(d.Name)
+	if !ok {
+		page = fmt.Sprintf("# %s %s\n\n**What.** %s\n\n%s\n", d.Code, d.Name, d.Short, d.Help)
+	}
+	if a.settings.output == "json" {
+		return output.Document(a.env.Stdout, detectionPage{d.Code, d.Name, d.Short, d.Help, d.BenignIf, d.Frameworks, page})
+	}
+	_, err = fmt.Fprint(a.env.Stdout, page)
+	return err
+}
+
+// detectionNamed finds a detection by its name or code.
+func detectionNamed(name string) (rule.Detection, error) {
 	var known []string
 	for _, d := range rule.Detections() {
+		if d.Name == name || strings.EqualFold(d.Code, name) {
+			return d, nil
+		}
 		known = append(known, d.Name)
-		if d.Name != name && !strings.EqualFold(d.Code, name) {
-			continue
-		}
-		page, ok := detections.Page(d.Name)
-		if !ok {
-			page = fmt.Sprintf("# %s %s\n\n**What.** %s\n\n%s\n", d.Code, d.Name, d.Short, d.Help)
-		}
-		if a.settings.output == "json" {
-			return output.Document(a.env.Stdout, detectionPage{d.Code, d.Name, d.Short, d.Help, d.BenignIf, d.Frameworks, page})
-		}
-		_, err := fmt.Fprint(a.env.Stdout, page)
-		return err
 	}
 	text := fmt.Sprintf("there is no detection %q", name)
 	if near := nearest(name, known); near != "" {
-		return usage(text, "did you mean "+near+"?")
+		return rule.Detection{}, usage(text, "did you mean "+near+"?")
 	}
-	return usage(text, "there are "+strings.Join(known, ", "))
+	return rule.Detection{}, usage(text, "there are "+strings.Join(known, ", "))
 }
 
 // explainArgs wants one finding, or a detection and no finding.

@@ -44,6 +44,8 @@ that are given must hold. What is no longer found is resolved and shown with
 	c.Flags().StringVar(&f.tag, "framework", "", "only this framework id, such as API5:2023 or T1078.004")
 	c.Flags().StringVar(&f.status, "status", schema.StatusOpen.String(), "only this status: open, resolved, suppressed, or all")
 	c.Flags().BoolVar(&f.over, "over-budget", false, "those that odder ones of the same day left no room for, instead of the others")
+	// It can only fail for a flag that does not exist, which a test would see.
+	_ = c.RegisterFlagCompletionFunc("detection", completeDetections)
 	// Nothing here reads the catalogue; the commands that findings lead on to do.
 	a.settings.bind(c.Flags(), append([]string{"catalog"}, storeFlags...)...)
 	bindOutput(c.Flags(), "table", "text", "json", "jsonl", "csv", "sarif", "ocsf")
@@ -52,11 +54,22 @@ that are given must hold. What is no longer found is resolved and shown with
 		if f.status != "all" && status.UnmarshalText([]byte(f.status)) != nil {
 			return usage(fmt.Sprintf("--status %q is not a status", f.status), "open, resolved, suppressed and all are")
 		}
+		if f.detection != "" {
+			d, err := detectionNamed(f.detection)
+			if err != nil {
+				return err
+			}
+			f.detection = d.Name
+		}
 		findings, err := a.storedFindings(ctx)
 		if err != nil {
 			return err
 		}
+		all := len(findings)
 		findings = slices.DeleteFunc(findings, func(x schema.Finding) bool { return !f.keeps(&x) })
+		if len(findings) == 0 {
+			a.remark("no finding fits, of %d in the store", all)
+		}
 		return output.WriteFindings(a.env.Stdout, output.Format(a.settings.output), version(), findings, a.options(nil))
 	})
 	c.AddCommand(a.suppressCommand())
@@ -68,7 +81,7 @@ func (f *findingFilter) keeps(x *schema.Finding) bool {
 	case f.over != x.OverBudget,
 		f.status != "all" && x.Status.String() != f.status,
 		f.severity.set && x.Severity < f.severity.value,
-		f.detection != "" && x.Detection != f.detection && !strings.EqualFold(x.Code, f.detection),
+		f.detection != "" && x.Detection != f.detection,
 		f.credential != "" && x.Credential.ID != f.credential && !slices.Contains(x.Credential.Observed, f.credential),
 		f.service != "" && x.Service != f.service,
 		f.tag != "" && !slices.Contains(x.Frameworks, f.tag):
