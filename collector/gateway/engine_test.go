@@ -169,6 +169,21 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestFlaws: calls whose evidence of identity is no good are counted by reason.
+func TestFlaws(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.log")
+	odd := func(field string) string { return strings.TrimSuffix(line("/1"), "}") + "," + field + "}\n" }
+	writeFile(t, file, line("/1")+"\n"+odd(`"x_forwarded_client_cert":"By=;;\"broken"`)+
+		odd(`"api_client":"ghp_0123456789abcdefghijABCDEFGHIJ012345"`)+odd(`"api_client":"ghp_0123456789abcdefghijABCDEFGHIJ012345"`))
+	r, err := testGateway(t, Config{}).Run(context.Background(), []string{file}, discard{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Flaws["malformed_xfcc"] != 1 || r.Flaws["secret_in_name"] != 2 || len(r.Flaws) != 2 {
+		t.Errorf("flaws %v", r.Flaws)
+	}
+}
+
 // --tenant, --host: where a tenant stands that redaction would remove, and what
 // a log without hosts is about.
 func TestTenantAndHost(t *testing.T) {

@@ -139,7 +139,7 @@ func (g *Gateway) Run(ctx context.Context, inputs []string, sink collector.Sink)
 		if one != nil {
 			report.Inputs = append(report.Inputs, *one)
 		}
-		report.Redacted = b.scrub.Counts()
+		report.Redacted, report.Flaws = b.scrub.Counts(), b.identify.Flaws()
 		if err != nil && mostly == nil {
 			return report, err
 		}

@@ -15,6 +15,9 @@ type Report struct {
 	Inputs []InputReport
 	// Redacted counts what was removed from texts, by rule.
 	Redacted map[string]uint64
+	// Flaws counts the calls whose evidence of identity could not be read, or held
+	// a secret in place of a name, as [identify.Identifier.Flaws] tells.
+	Flaws map[string]uint64
 }
 
 // InputReport accounts for every unit of one input: Units = Calls + the sum of

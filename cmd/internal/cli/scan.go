@@ -76,6 +76,8 @@ type scanRun struct {
 	progress *progress
 	tlsKeys  *pcap.TLSKeys
 	report   output.Report
+	// flaws counts calls whose evidence of identity was no good, by reason.
+	flaws map[string]uint64
 	// partial is what went wrong with reading: the result is then not whole.
 	partial error
 }

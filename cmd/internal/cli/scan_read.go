@@ -76,6 +76,7 @@ func (r *scanRun) read(ctx context.Context, key *redact.Key, dead *deadLetters, 
 	}
 	r.progress.enter("reading", r.env.TotalSize(inputs))
 	report, err := g.Run(ctx, inputs, sink)
+	r.flaws = report.Flaws
 	for i := range report.Inputs {
 		r.report.Summary.Inputs = append(r.report.Summary.Inputs, inputOf(&report.Inputs[i], c))
 	}

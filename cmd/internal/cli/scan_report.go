@@ -45,6 +45,15 @@ func (r *scanRun) account(s direct.Stats) {
 	if s.ForgotIDs {
 		sum.Notes = append(sum.Notes, "more calls than can be remembered: calls given twice may have been counted twice, which changes no finding")
 	}
+	for _, flaw := range []struct{ reason, what string }{
+		{"malformed_xfcc", "a forwarded client certificate that cannot be read: it names nobody"},
+		{"malformed_authorization", "an Authorization header that cannot be read: its fingerprint stands for a name"},
+		{"secret_in_name", "a secret, or a text without end, where a name belongs: its fingerprint stands for it"},
+	} {
+		if n := r.flaws[flaw.reason]; n > 0 {
+			sum.Notes = append(sum.Notes, output.Count(n, "call")+" had "+flaw.what)
+		}
+	}
 }
 
 // locator finds where the catalogue declares a credential.
