@@ -54,6 +54,9 @@ func (r *paceRule) findBulks() []*bulk {
 	for i := range r.paces {
 		p := &r.paces[i]
 		b := &bulk{hash: p.Hash, op: Op{p.Service, p.Operation}}
+		if r.beyond(b.op) {
+			continue
+		}
 		var usual []uint64
 		var waiting []PaceHour
 		var days dayCount

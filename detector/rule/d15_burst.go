@@ -20,7 +20,8 @@ const (
 	burstChance = 1e-5
 	// leastWeeks is of how many earlier weeks the same hour must be known.
 	leastWeeks = 2
-	// leastSecrets is how many distinct secrets within ten minutes are bulk.
+	// leastSecrets is how many distinct secrets within ten minutes are bulk, or how
+	// many credentials made.
 	leastSecrets = 10
 	// tenfold is from how many times the usual most on reading secrets is grave, if
 	// there are thirty or more: fewer a workload may need to start.
@@ -41,10 +42,15 @@ type surgeHour struct {
 	calls, usual uint64
 	rate, score  float64
 	weeks, known int
-	// secrets says that distinct secrets are counted, not calls.
+	// secrets says that distinct secrets are counted, or credentials made, and
+	// not how fast. They are not many for who never did it if nobody knows what
+	// it does at all.
 	secrets bool
 	objects uint64
 }
+
+// bulky classes give away what opens more: how many counts, however slowly.
+func bulky(c schema.Class) bool { return c == schema.ClassSecret || c == schema.ClassMint }
 
 type classKey struct {
 	hash    schema.PrincipalHash
@@ -103,12 +109,15 @@ func (r *paceRule) burstsOf(key classKey, hours map[int64]*classHour) (list []*s
 	for _, at := range starts {
 		h, start := hours[at], time.Unix(at, 0).UTC()
 		one := &surgeHour{hash: key.hash, service: key.service, class: key.class, ops: h.ops, hour: start, calls: h.calls, objects: h.objects, known: len(calls)}
+		if key.class == schema.ClassMint {
+			one.objects = h.calls // each makes another, whatever it is called
+		}
 		mature := paceMature(first, start, days.n)
 		odd := false
 		switch {
-		case !mature:
-		case key.class == schema.ClassSecret && h.objects >= leastSecrets && h.objects > timesPeak*quantile(objects, 0.99):
+		case bulky(key.class) && (mature || r.grown(start)) && one.objects >= leastSecrets && one.objects > timesPeak*quantile(objects, 0.99):
 			one.secrets, one.usual, odd = true, quantile(objects, 0.99), true
+		case !mature:
 		case h.calls >= leastBurst && h.calls > timesPeak*quantile(calls, 0.99):
 			one.usual = quantile(calls, 0.99)
 			odd = one.weekly(normal, first)
@@ -118,7 +127,7 @@ func (r *paceRule) burstsOf(key classKey, hours map[int64]*classHour) (list []*s
 		}
 		if !odd {
 			normal[at] = h.calls
-			calls, objects = insert(calls, h.calls), insert(objects, h.objects)
+			calls, objects = insert(calls, h.calls), insert(objects, one.objects)
 		}
 		days.add(start)
 	}
@@ -157,6 +166,9 @@ func (r *paceRule) confirmed(s *surgeHour) (peak uint64, ok bool) {
 	slices.SortFunc(all.firsts, time.Time.Compare)
 	if s.secrets {
 		n := all.within10()
+		if s.class == schema.ClassMint {
+			n = all.callsWithin10()
+		}
 		return uint64(n), n >= leastSecrets && uint64(n) > timesPeak*s.usual
 	}
 	_, peak = all.peak()
@@ -242,16 +254,26 @@ func (r *paceRule) burst(key burstKey, hours []*surgeHour) Draft {
 	probability := max(leastP, tailOf(top.score))
 	if top.secrets {
 		probability = burstChance
-		f.Title = fmt.Sprintf("%s read %s within ten minutes%s", r.subject.Name, count(topPeak, "distinct secret"), onService(key.service))
-		f.Reasons = append(f.Reasons,
-			fmt.Sprintf("%s within ten minutes of the hour of %s; in 99 %% of %s with reads it was at most %d in the whole hour", count(topPeak, "distinct secret"), stamp(top.hour), count(top.known, "hour"), top.usual))
+		did, what := "read", count(topPeak, "distinct secret")
+		if key.class == schema.ClassMint {
+			did, what = "made", count(topPeak, "credential")
+		}
+		usual := fmt.Sprintf("in 99 %% of %s with any it was at most %d in the whole hour", count(top.known, "hour"), top.usual)
+		if top.known == 0 {
+			usual = fmt.Sprintf("on the %s that it was seen before it never did", count(r.livedBefore(top.hour), "day"))
+		}
+		f.Title = fmt.Sprintf("%s %s %s within ten minutes%s", r.subject.Name, did, what, onService(key.service))
+		f.Reasons = append(f.Reasons, fmt.Sprintf("%s within ten minutes of the hour of %s; %s", what, stamp(top.hour), usual))
 	} else {
 		f.Title = fmt.Sprintf("%s made %s of class %s%s within an hour, %.0f times the usual most", r.subject.Name, count(top.calls, "call"), key.class, onService(key.service), times)
 		f.Reasons = append(f.Reasons,
 			fmt.Sprintf("%s in the hour of %s, %d of them in one minute; in 99 %% of %s it was at most %d", count(top.calls, "call"), stamp(top.hour), topPeak, count(top.known, "hour"), top.usual),
 			fmt.Sprintf("the same hour of %s had %.0f on average: under a steady rate that is %s", count(top.weeks, "week"), top.rate, odds(probability)))
 	}
-	f.Evidence.Usual = []string{fmt.Sprintf("at most %d in 99 %% of %s", top.usual, count(top.known, "hour"))}
+	f.Evidence.Usual = []string{"never"}
+	if top.known > 0 {
+		f.Evidence.Usual = []string{fmt.Sprintf("at most %d in 99 %% of %s", top.usual, count(top.known, "hour"))}
+	}
 	f.Evidence.Seen = []string{fmt.Sprintf("%d in the hour of %s by %s", top.size(), stamp(top.hour), some(top.ops, 5))}
 	if len(hours) > 1 {
 		f.Reasons = append(f.Reasons, "in "+count(len(hours), "hour"))
@@ -259,6 +281,9 @@ func (r *paceRule) burst(key burstKey, hours []*surgeHour) Draft {
 	f.Severity, f.Confidence = min(w.severity(schema.SeverityLow, 4), schema.SeverityMedium), 0.6
 	if top.secrets {
 		f.Severity, f.Confidence = schema.SeverityMedium, 0.75
+		if key.class == schema.ClassMint && top.objects < timesPeak*leastSecrets {
+			f.Severity = schema.SeverityLow // applications that start take their roles
+		}
 		if times >= tenfold && top.objects >= timesPeak*leastSecrets && w.points >= 4 {
 			f.Severity = schema.SeverityHigh
 		}
@@ -266,7 +291,7 @@ func (r *paceRule) burst(key burstKey, hours []*surgeHour) Draft {
 	f.Reasons = append(f.Reasons, w.reason(f.Severity), fmt.Sprintf("confidence %.2f: how much is certain, what for is not", f.Confidence))
 	// Real traffic is burstier than a steady rate; what was never seen in so many
 	// hours is all that is sure, and the rate tells a thousandfold more at most.
-	surprise := min(surprise(probability), math.Log10(float64(top.known+1))+3)
+	surprise := min(surprise(probability), math.Log10(float64(max(top.known, r.livedBefore(top.hour))+1))+3)
 	f.Score = &schema.Score{Day: schema.DayOf(f.First).String(), Surprise: round2(surprise), Breadth: round2(math.Log2(times)), Reach: w.points}
 	f.Next = commands(&f, callsOf(&f))
 	return Draft{Finding: f, Want: span.want.cut()}

@@ -17,8 +17,10 @@ type paceRule struct {
 	base
 	paces []Pace
 	// lacks are operations that were let through without their scope: D01 speaks
-	// of those.
-	lacks  map[Op]struct{}
+	// of those, and D15 only of secrets and rights among them.
+	lacks map[Op]struct{}
+	// lived are the days on which the subject was authorised to do anything.
+	lived  map[schema.Day]struct{}
 	norms  map[NormKey]RouteNorm
 	visits map[VisitKey]*visited
 	surges map[SurgeKey]Surge
@@ -46,15 +48,55 @@ func (r *paceRule) use(u *Use) {
 		}
 		r.lacks[Op{u.Service, u.Operation}] = struct{}{}
 	}
+	r.lives(&u.Row)
+}
+
+// lives takes the days of a row, of the window or before it.
+func (r *paceRule) lives(row *Row) {
+	if !row.Decision.Authorised() {
+		return
+	}
+	if r.lived == nil {
+		r.lived = map[schema.Day]struct{}{}
+	}
+	for _, d := range row.Days {
+		r.lived[d] = struct{}{}
+	}
+}
+
+// livedBefore is on how many days before a time the subject was known.
+func (r *paceRule) livedBefore(now time.Time) (n int) {
+	for d := range r.lived {
+		if d < schema.DayOf(now) {
+			n++
+		}
+	}
+	return n
+}
+
+// grown reports whether the subject was known for a learning period before a time:
+// then that it never did something is a habit, too.
+func (r *paceRule) grown(now time.Time) bool {
+	for d := range r.lived {
+		if d+learningDays <= schema.DayOf(now) {
+			return r.livedBefore(now) >= matureDays
+		}
+	}
+	return false
 }
 
 func (r *paceRule) pace(p *Pace) { r.paces = append(r.paces, *p) }
 
+// beyond reports whether an operation was let through without its scope.
+func (r *paceRule) beyond(op Op) bool {
+	_, out := r.lacks[op]
+	return out
+}
+
 // order makes the paces' order no matter of how they were read.
 func (r *paceRule) order() {
 	r.paces = slices.DeleteFunc(r.paces, func(p Pace) bool {
-		_, out := r.lacks[Op{p.Service, p.Operation}]
-		return out
+		return r.beyond(Op{p.Service, p.Operation}) && !bulky(r.env.class(p.Service, p.Operation))
 	})
 	slices.SortFunc(r.paces, func(a, b Pace) int {
 		return cmp.Or(bytes.Compare(a.Hash[:], b.Hash[:]), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Operation, b.Operation))
@@ -68,6 +110,9 @@ func (r *paceRule) normKeys() []NormKey {
 	var keys []NormKey
 	for i := range r.paces {
 		p := &r.paces[i]
+		if r.beyond(Op{p.Service, p.Operation}) {
+			continue
+		}
 		first, days := p.Hours[0].Start, dayCount{}
 		for _, h := range p.Hours {
 			if h.Objects > leastBulk && !paceMature(first, h.Start, days.n) && !h.Start.Before(r.env.Window.From) {
@@ -231,6 +276,20 @@ func (v *visited) within10() int {
 			from++
 		}
 		most = max(most, to-from+1)
+	}
+	return most
+}
+
+// callsWithin10 is the most calls in ten minutes of the clock that follow each
+// other.
+func (v *visited) callsWithin10() int {
+	most := 0
+	for from := range v.minutes {
+		n := uint64(0)
+		for m := from; m < from+10; m++ {
+			n += v.minutes[m]
+		}
+		most = max(most, int(n))
 	}
 	return most
 }

@@ -123,6 +123,7 @@ func (s *Set) Earlier(r *Row) {
 	s.drift.before(r)
 	s.boundary.before(r)
 	s.dormant.active(r)
+	s.paces.lives(r)
 	s.weak.take(r)
 }
 
