@@ -21,7 +21,8 @@ const reservoir = 30
 // before are at most as odd on every axis (the directed anomaly score), then by
 // reach, then by id; notes, of low severity, take what the others leave. Detections
 // take turns in that order: one event that many credentials show in one respect
-// does not keep other respects out. So what a day
+// does not keep other respects out. Scores of one credential take one place: who
+// looks at one of them sees the others, too. So what a day
 // that has passed said is not changed by later ones. Before that, the first uses
 // of the day must hold together as discoveries: of those that the line of
 // Benjamini and Hochberg accepts, one in twenty is expected to be chance.
@@ -130,8 +131,16 @@ func overBudget(list []*schema.Finding, compared vectorCounts, budget, active in
 	slices.SortFunc(places, func(a, b place) int {
 		return cmp.Or(cmp.Compare(note(list[a.at]), note(list[b.at])), cmp.Compare(a.turn, b.turn), odder(a, b))
 	})
-	for n, p := range places {
-		over[p.at] = n >= budget
+	taken, looked := 0, map[string]bool{}
+	for _, p := range places {
+		id := list[p.at].Credential.ID
+		if id != "" && looked[id] {
+			continue // it comes with the one that is looked at
+		}
+		if over[p.at] = taken >= budget; !over[p.at] {
+			taken++
+			looked[id] = true
+		}
 	}
 	return over
 }

@@ -142,3 +142,38 @@ func TestRankNotesComeLast(t *testing.T) {
 		t.Errorf("within the budget are %v, want %v", got, want)
 	}
 }
+
+// TestRankCountsCredentials: what is said of one credential takes one place, and
+// what may be chance none and gets none.
+func TestRankCountsCredentials(t *testing.T) {
+	var list []*schema.Finding
+	for i := range 8 {
+		for _, code := range []string{rule.Burst, rule.BoundaryCrossing, rule.BehaviourDrift} {
+			f := scored(code, fmt.Sprintf("%s-%d", code, i), "2026-03-01", 9-float64(i), 1, 1)
+			f.Credential.ID = fmt.Sprint("c", i)
+			list = append(list, f)
+		}
+	}
+	list[2].Score.Surprise = 0.5 // the drift of c0
+	detector.Rank(list, 10)      // which is a budget of five
+	said, places := map[string]int{}, 0
+	for _, f := range list {
+		if f.OverBudget {
+			continue
+		}
+		if said[f.Credential.ID]++; said[f.Credential.ID] == 1 {
+			places++
+		}
+	}
+	if places != 5 {
+		t.Errorf("%d credentials are within a budget of five: %v", places, said)
+	}
+	for id, n := range said {
+		if want := 3; n != want && id != "c0" {
+			t.Errorf("of %s %d are within the budget, want all three", id, n)
+		}
+	}
+	if !list[2].OverBudget || said["c0"] != 2 {
+		t.Errorf("the drift of c0 may be chance, and came with the others: %v", said)
+	}
+}
