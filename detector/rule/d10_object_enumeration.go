@@ -23,6 +23,9 @@ const (
 	// guessing is from which share of missed objects on ids are guessed rather
 	// than known: a back-fill or an export knows what it reads.
 	guessing = 0.3
+	// leastHoles is from which share of missed objects on a walk may be one along
+	// ids that are not known, if so many are not usual for the credential.
+	leastHoles = 0.1
 	// habitLag is after how long an unusual hour teaches, if its ids were not
 	// guessed: a job that runs on becomes a habit.
 	habitLag = 7 * 24 * time.Hour
@@ -44,7 +47,27 @@ type bulkHour struct {
 	known        int
 	// others says that not its own hours tell but those of others.
 	others uint64
+	// misses and asked are the calls of its own hours before that missed, and all.
+	misses, asked uint64
 }
+
+// holes reports whether so large a share of the objects missed that, with what is
+// usual for the credential, it is no chance. Where its history tells nothing, it is
+// never so. (Chernoff's bound on the binomial distribution.)
+func (h *bulkHour) holes(objects int, missed float64) bool {
+	usual := h.usualMisses()
+	if missed < leastHoles || missed <= usual {
+		return false
+	}
+	far := missed * math.Log(missed/usual)
+	if missed < 1 {
+		far += (1 - missed) * math.Log((1-missed)/(1-usual))
+	}
+	return math.Exp(-float64(objects)*far) <= burstChance
+}
+
+// usualMisses is which share of its calls missed before, as far as they can tell.
+func (h *bulkHour) usualMisses() float64 { return shareOf(int(h.misses), int(h.asked)) }
 
 func (h *bulkHour) over() bool { return h.limit > 0 && h.Objects > h.limit }
 
@@ -60,13 +83,14 @@ func (r *paceRule) findBulks() []*bulk {
 		var usual []uint64
 		var waiting []PaceHour
 		var days dayCount
+		var misses, asked uint64
 		norm, hasNorm := r.norms[NormKey{p.Hash, b.op}]
 		for _, h := range p.Hours {
 			for len(waiting) > 0 && h.Start.Sub(waiting[0].Start) >= habitLag {
 				usual = insert(usual, waiting[0].Objects)
 				waiting = waiting[1:]
 			}
-			one := bulkHour{PaceHour: h}
+			one := bulkHour{PaceHour: h, misses: misses, asked: asked}
 			mature := paceMature(p.Hours[0].Start, h.Start, days.n)
 			switch {
 			case mature:
@@ -87,6 +111,7 @@ func (r *paceRule) findBulks() []*bulk {
 				waiting = append(waiting, h)
 			}
 			days.add(h.Start)
+			misses, asked = misses+h.Missed, asked+h.Calls
 		}
 		if len(b.hours) > 0 {
 			list = append(list, b)
@@ -107,6 +132,9 @@ type enumeration struct {
 	walked  bool
 	over    bool
 	guessed bool
+	// holes says that a walk over the limit missed more than is usual.
+	holes  bool
+	misses float64
 }
 
 func (r *paceRule) finishBulks(out *Result) {
@@ -137,6 +165,9 @@ func (r *paceRule) finishBulks(out *Result) {
 			e.hashes = append(e.hashes, b.hash)
 			e.over, e.walked, e.guessed = e.over || h.over(), e.walked || walked, e.guessed || guessed
 			e.missed = max(e.missed, missed)
+			if walked && h.over() && h.holes(objects, missed) {
+				e.holes, e.misses = true, h.usualMisses()
+			}
 			if walked {
 				e.run = max(e.run, run)
 			}
@@ -191,6 +222,10 @@ func (r *paceRule) enumerated(op Op, e *enumeration) Draft {
 	}
 	if e.guessed {
 		f.Reasons = append(f.Reasons, fmt.Sprintf("%.0f %% of the objects did not exist or were refused: the ids were guessed", 100*e.missed))
+	} else if e.holes {
+		f.Reasons = append(f.Reasons, fmt.Sprintf("%.0f %% of the objects did not exist or were refused, where it misses %.0f %% by habit: ids were counted up rather than known", 100*e.missed, 100*e.misses))
+	} else if e.missed >= leastHoles {
+		f.Reasons = append(f.Reasons, fmt.Sprintf("%.0f %% of the objects did not exist or were refused, which is too few for guesses, and with its habit no sign of ids that were counted up", 100*e.missed))
 	} else {
 		f.Reasons = append(f.Reasons, "nearly all objects existed, as for one who knows their ids: an export, a back-fill, a crawler")
 	}
@@ -208,7 +243,7 @@ func (r *paceRule) enumerated(op Op, e *enumeration) Draft {
 }
 
 func (e *enumeration) signs() (n int) {
-	for _, yes := range []bool{e.over, e.walked, e.guessed} {
+	for _, yes := range []bool{e.over, e.walked, e.guessed || e.holes} {
 		if yes {
 			n++
 		}
@@ -217,9 +252,12 @@ func (e *enumeration) signs() (n int) {
 }
 
 // severity: amount alone, or ids in a row that all exist, is what exports do, and
-// low. Guessed ids make it worse; all three together, of what matters, are high.
+// low. Guessed ids make it worse, and so do holes in a walk; all three together, of
+// what matters, are high.
 func (e *enumeration) severity(w *weight) (schema.Severity, float64) {
 	switch {
+	case !e.guessed && e.holes:
+		return schema.SeverityMedium, 0.65
 	case !e.guessed:
 		return schema.SeverityLow, 0.5
 	case e.signs() == 3 && w.points >= 2:
