@@ -15,6 +15,9 @@ type Where interface {
 	Arrivals(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, each func(*rule.Arrival) error) error
 	// Tenancies lists who called from any of the addresses, and since when.
 	Tenancies(ctx context.Context, w schema.Window, addresses []string, each func(*rule.Tenancy) error) error
+	// Occupancies lists who was used by any of the workloads, named without what
+	// tells their replicas (see [rule.SeatName]), and since when, replica by replica.
+	Occupancies(ctx context.Context, w schema.Window, workloads []string, each func(*rule.Occupancy) error) error
 	// Tasks lists what principals called from which places.
 	Tasks(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, each func(*rule.Task) error) error
 }

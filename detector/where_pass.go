@@ -2,6 +2,7 @@ package detector
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -26,6 +27,9 @@ func (r *run) where(ctx context.Context, c *chunk) error {
 		}
 	}
 	if err := r.tenancies(ctx, c, w); err != nil {
+		return err
+	}
+	if err := r.occupancies(ctx, c, w); err != nil {
 		return err
 	}
 	if err := r.issuedKeys(ctx, c, w); err != nil {
@@ -80,6 +84,29 @@ func (r *run) tenancies(ctx context.Context, c *chunk, w schema.Window) error {
 		err := r.facts.Tenancies(ctx, w, part, func(t *rule.Tenancy) error {
 			for _, set := range wanted[t.Address.String()] {
 				set.Tenancy(t, r.byHash[t.Hash])
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// occupancies tells which credentials are at home at the workloads that others
+// should not be used by.
+func (r *run) occupancies(ctx context.Context, c *chunk, w schema.Window) error {
+	wanted := map[string][]*rule.Set{}
+	for _, one := range c.work {
+		for _, name := range one.set.Seats() {
+			wanted[name] = append(wanted[name], one.set)
+		}
+	}
+	for part := range slices.Chunk(sortedNames(wanted), maxAddresses) {
+		err := r.facts.Occupancies(ctx, w, part, func(o *rule.Occupancy) error {
+			for _, set := range wanted[rule.SeatName(o.Workload, netip.Addr{}, "")] {
+				set.Occupied(o, r.byHash[o.Hash])
 			}
 			return nil
 		})

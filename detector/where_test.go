@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -65,6 +66,16 @@ func TestWhereAgrees(t *testing.T) {
 				}
 				return list
 			},
+			"occupancies": func(f detector.Facts) (list []string) {
+				err := f.Occupancies(context.Background(), w, occupied(raw), func(one *rule.Occupancy) error {
+					list = append(list, fmt.Sprintf("%+v", *one))
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return list
+			},
 			"tasks": func(f detector.Facts) (list []string) {
 				err := f.Tasks(context.Background(), w, some, func(one *rule.Task) error { list = append(list, fmt.Sprintf("%+v", *one)); return nil })
 				if err != nil {
@@ -81,4 +92,17 @@ func TestWhereAgrees(t *testing.T) {
 			}
 		}
 	}
+}
+
+// occupied names two of the workloads of calls, without what tells replicas, and
+// one that there is not.
+func occupied(calls []schema.Call) []string {
+	names := []string{"no-such-workload"}
+	for i := range calls {
+		name := rule.SeatName(calls[i].Workload, netip.Addr{}, "")
+		if name != "" && !slices.Contains(names, name) && len(names) < 3 {
+			names = append(names, name)
+		}
+	}
+	return names
 }

@@ -74,6 +74,15 @@ type Tenancy struct {
 	First time.Time
 }
 
+// Occupancy is that a principal was used by a workload.
+type Occupancy struct {
+	Hash schema.PrincipalHash
+	// Workload is as the log names it.
+	Workload string
+	// First is the earliest accepted call by it.
+	First time.Time
+}
+
 // Task is an operation that a principal called from a place.
 type Task struct {
 	Hash schema.PrincipalHash

@@ -90,6 +90,10 @@ type suspect struct {
 	// within minutes, excursion that it went on at home after a short absence.
 	inside, meets, excursion bool
 	instance                 bool
+	// seat says that it is in a network that is home, at another workload; and
+	// occupants are the machine credentials that had long been used there.
+	seat      bool
+	occupants []string
 	// person is who used the stranger's address before, a person.
 	person string
 	// issued are the calls that issued its keys, by the machine credentials that
@@ -337,7 +341,7 @@ func (r *boundRule) declaredHome(s *haunt) bool {
 	if d == nil {
 		return false
 	}
-	if d.Workload != "" && s.workload != "" && sameWorkload(d.Workload, s.workload) == same {
+	if r.declaredWorkload(s) {
 		return true
 	}
 	return d.Approved != nil && d.Approved.Networks != nil && s.address.IsValid() && inside(d.Approved.Networks, s.address)

@@ -14,6 +14,9 @@ func (r *boundRule) addresses() []string {
 	r.settle()
 	set := map[string]struct{}{}
 	for _, s := range r.suspects {
+		if s.seat {
+			continue // a workload tells more than its address
+		}
 		for a := range s.stranger.addresses {
 			set[a.String()] = struct{}{}
 		}
@@ -27,7 +30,7 @@ func (r *boundRule) tenancy(t *Tenancy, by *Subject) {
 		return
 	}
 	for _, s := range r.suspects {
-		if _, at := s.stranger.addresses[t.Address]; !at || !t.First.Before(s.stranger.first) {
+		if _, at := s.stranger.addresses[t.Address]; !at || s.seat || !t.First.Before(s.stranger.first) {
 			continue
 		}
 		if by.Person() {
@@ -103,6 +106,11 @@ func (r *boundRule) judge(s *suspect) certainty {
 		// Only the client is odd: a desktop system on an instance.
 		if s.person != "" {
 			return surely
+		}
+		return maybe
+	case s.seat:
+		if len(s.occupants) == 0 || len(s.occupants) > maxOwn {
+			return dismissed
 		}
 		return maybe
 	case shared:
@@ -242,6 +250,9 @@ func (s *suspect) why() []string {
 		reasons = append(reasons, "both were in use within five minutes")
 	case s.excursion:
 		reasons = append(reasons, "it was there for minutes only, which may also be a way out that failed over")
+	}
+	if len(s.occupants) > 0 {
+		reasons = append(reasons, fmt.Sprintf("%s is the seat of others: %s had been used there for %d days and more", x.workload, some(s.occupants, 3), int(sharedAge.Hours()/24)))
 	}
 	if s.person != "" {
 		reasons = append(reasons, fmt.Sprintf("%s, a person, had used that address before", s.person))

@@ -13,7 +13,7 @@ func (r *boundRule) roaming(b *binding) {
 		if !person {
 			enough = settledSlots
 		}
-		if one != nil && !r.declaredHome(s) && slotsBefore(home, s.slots[0]) >= enough {
+		if one != nil && !one.seat && !r.declaredHome(s) && slotsBefore(home, s.slots[0]) >= enough {
 			r.suspects = append(r.suspects, one)
 			continue
 		}
@@ -22,7 +22,8 @@ func (r *boundRule) roaming(b *binding) {
 }
 
 // novel compares a haunt with what was seen before it; nil where fewer than two
-// things are new, or home is not used any more.
+// of network, workload and client are new, or home is not used any more. What is
+// at home in the same network is only the matter of keys (suspect.seat).
 func (r *boundRule) novel(b *binding, all []*haunt, s *haunt) *suspect {
 	one := &suspect{binding: b, stranger: s}
 	var home []*haunt
@@ -34,12 +35,11 @@ func (r *boundRule) novel(b *binding, all []*haunt, s *haunt) *suspect {
 		}
 	}
 	any := func(ok func(*haunt) bool) bool { return slices.ContainsFunc(home, ok) }
-	if len(home) == 0 || !s.network.IsValid() || any(func(o *haunt) bool { return o.network == s.network }) ||
-		s.workload != "" && any(func(o *haunt) bool { return o.workload == s.workload }) ||
-		!any(func(o *haunt) bool { return o.network.IsValid() }) {
+	if len(home) == 0 || s.workload != "" && any(func(o *haunt) bool { return o.workload == s.workload }) {
 		return nil
 	}
-	one.addressNew = true
+	one.addressNew = s.network.IsValid() && any(func(o *haunt) bool { return o.network.IsValid() }) &&
+		!any(func(o *haunt) bool { return o.network == s.network })
 	one.clientNew = s.family != "" && any(func(o *haunt) bool { return o.family != "" }) && !any(func(o *haunt) bool { return o.family == s.family })
 	one.workloadNew = s.workload != "" && any(func(o *haunt) bool { return o.workload != "" })
 	one.desktopNew = s.desktop && !any(func(o *haunt) bool { return o.desktop })
@@ -50,7 +50,8 @@ func (r *boundRule) novel(b *binding, all []*haunt, s *haunt) *suspect {
 		one.inside = one.inside || o.inside(s)
 		one.meets = one.meets || o.meets(s)
 	}
-	if one.home == nil || !(one.clientNew || one.workloadNew || one.desktopNew) {
+	one.seat = !one.addressNew && one.workloadNew && one.clientNew
+	if one.home == nil || !one.seat && !(one.addressNew && (one.clientNew || one.workloadNew || one.desktopNew)) {
 		return nil
 	}
 	return one
@@ -82,7 +83,8 @@ func slotsBefore(list []*haunt, slot int32) int {
 func (r *boundRule) habits(b *binding) {
 	var home []*haunt
 	var days []int32
-	news := int32(0) // the day of the last new network
+	seats := map[string]*suspect{}
+	news, arrived := int32(0), int32(0) // the days of the last new network and workload
 	for _, s := range b.haunts {
 		day := s.slots[0] / slotsADay
 		one := r.novel(b, home, s)
@@ -97,12 +99,26 @@ func (r *boundRule) habits(b *binding) {
 		slices.Sort(days)
 		days = slices.Compact(days)
 		mature := len(days) >= habitDays && day-days[0] >= habitSpan && day-news >= stillDays
-		if one != nil && mature && !r.declaredHome(s) {
+		if one = r.undeclared(one); one != nil && one.seat {
+			mature = mature && day-arrived >= stillDays
+		}
+		if first := seats[s.workload]; first != nil {
+			one, mature = &suspect{binding: b, home: first.home, stranger: s, workloadNew: true, clientNew: first.clientNew, seat: true}, true
+		}
+		if one != nil && mature {
 			r.suspects = append(r.suspects, one)
-			continue
+			if !one.seat {
+				continue
+			}
+			// Whose seat it is is not known yet. A release under another name must
+			// teach, or all that it does later would be new.
+			seats[s.workload] = one
 		}
 		if !slices.ContainsFunc(home, func(o *haunt) bool { return o.network == s.network }) {
 			news = day
+		}
+		if s.workload != "" && !slices.ContainsFunc(home, func(o *haunt) bool { return o.workload == s.workload }) {
+			arrived = day
 		}
 		home = append(home, s)
 	}

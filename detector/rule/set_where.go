@@ -43,6 +43,13 @@ func (s *Set) Tenancy(t *Tenancy, by *Subject) {
 	s.where.human.tenancy(t, by)
 }
 
+// Seats are the workloads, without what tells replicas, of which D06 must know
+// which credentials they use. Call it after all arrivals.
+func (s *Set) Seats() []string { return s.where.bound.seats() }
+
+// Occupied takes who used one of the Seats; by is whose principal it is.
+func (s *Set) Occupied(o *Occupancy, by *Subject) { s.where.bound.occupied(o, by) }
+
 // Keys are the issued keys of which D06 must know who issued them.
 func (s *Set) Keys() []string { return s.where.bound.keys() }
 

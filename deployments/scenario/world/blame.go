@@ -172,10 +172,13 @@ func (w *world) blamePlace(d *deed) {
 	inMesh := d.service != w.cloud && d.service != w.cluster && d.service != w.portal
 	moved := network(d.from.address) != network(home.address)
 	stranger := inMesh && d.from.spiffe != home.spiffe
+	client := client(d.from.agent) != client(home.agent)
 	if moved || stranger {
 		c.May = add(c.May, "D05", "D06", "D07", "D08", "D11")
 		declared := moved && d.by.networks != nil && !strings.HasPrefix(d.from.address, "10.") || stranger && strings.HasPrefix(d.by.workload, "ns/")
-		if declared || moved && d.from.agent != home.agent && w.calls[d.by.name] >= 200 {
+		// By habit, two of network, workload and client must be new.
+		habit := w.calls[d.by.name] >= 200 && (moved && stranger || moved && client || stranger && client)
+		if declared || habit {
 			w.shown(d, "D06")
 		}
 		if stranger && d.from.spiffe != w.ingress() {
@@ -233,12 +236,23 @@ func (w *world) blameVolume(d *deed, k *deeds) {
 	}
 }
 
-// network is the first part of an address pattern, what a /24 shares.
+// network is the first part of an address pattern: what a /24 shares, and of
+// private addresses, of which each workload has a /24, a /16.
 func network(address string) string {
-	if i := strings.LastIndex(address, "."); i >= 0 {
-		return address[:i]
+	parts := strings.Split(address, ".")
+	if len(parts) != 4 {
+		return address
 	}
-	return address
+	if parts[0] == "10" {
+		return strings.Join(parts[:2], ".")
+	}
+	return strings.Join(parts[:3], ".")
+}
+
+// client is the program behind a user agent: an update of it is no other one.
+func client(agent string) string {
+	name, _, _ := strings.Cut(agent, "/")
+	return name
 }
 
 // campaign begins one.
