@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -24,11 +23,7 @@ var update = flag.Bool("update", false, "write what is said into the cases")
 // other and with what the case states. A file "from KIND NAME" is a question.
 func TestReach(t *testing.T) {
 	s := newStores(t)
-	paths, err := filepath.Glob("testdata/reach/*.txtar")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no cases: %v", err)
-	}
-	for _, path := range paths {
+	for _, path := range detectortest.Cases(t, "testdata/reach/*.txtar") {
 		c := detectortest.Read(t, path)
 		conn, _ := s.fill(t, c.Catalog, c.Calls, 5, 11)
 		changed := false

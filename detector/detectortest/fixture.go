@@ -85,6 +85,16 @@ type Line struct {
 	Query []string `json:"query"`
 }
 
+// Cases are the files that fit a pattern; a test that finds none fails.
+func Cases(t testing.TB, pattern string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	return paths
+}
+
 // Read reads a case.
 func Read(t testing.TB, path string) *Case {
 	t.Helper()

@@ -28,11 +28,7 @@ var update = flag.Bool("update", false, "rewrite what the cases want")
 // TestCases asks the question of each case and compares what matters of the
 // answer with what the case wants.
 func TestCases(t *testing.T) {
-	paths, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no cases: %v", err)
-	}
-	for _, path := range paths {
+	for _, path := range detectortest.Cases(t, "testdata/*.txtar") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			c := read(t, path)
 			got := brief(c.ask(t, memory.New(c.Calls)))

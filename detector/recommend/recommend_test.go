@@ -24,11 +24,7 @@ var update = flag.Bool("update", false, "write what is recommended into the case
 // TestCases runs every case below testdata: a catalogue and calls, and what is
 // recommended for all credentials.
 func TestCases(t *testing.T) {
-	paths, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no cases: %v", err)
-	}
-	for _, path := range paths {
+	for _, path := range detectortest.Cases(t, "testdata/*.txtar") {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
 			c := detectortest.Read(t, path)
 			all, err := recommend.New(detector.Config{Catalog: c.Catalog, Facts: memory.New(c.Calls), Window: c.Window}).All(context.Background())

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -78,11 +77,7 @@ type said struct {
 // and so on; a case states all that is said to it, so that a rule that fires
 // where it should not is seen too.
 func TestCases(t *testing.T) {
-	paths, err := filepath.Glob("testdata/*/*.txtar")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no cases: %v", err)
-	}
-	for _, path := range paths {
+	for _, path := range detectortest.Cases(t, "testdata/*/*.txtar") {
 		name := strings.TrimSuffix(strings.TrimPrefix(path, "testdata/"), ".txtar")
 		t.Run(name, func(t *testing.T) {
 			c := detectortest.Read(t, path)
