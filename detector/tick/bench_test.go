@@ -14,6 +14,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/scopedrift/scopedrift/detector"
+	"github.com/scopedrift/scopedrift/detector/investigate"
 	"github.com/scopedrift/scopedrift/internal/spenttest"
 	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/engine"
@@ -135,20 +137,51 @@ func crowdRows(day, from string, calls, second int) string {
 		" concat('deploy/app-', toString(n)), toIPv6('::ffff:10.1.2.3') FROM %[2]s, (SELECT number AS k FROM numbers(%[3]d)) AS ks", day, from, calls, second, crowdOps)
 }
 
-// BenchmarkTick is a step over a store of 1, 9 and 90 days of the crowd, in which
-// one in a hundred credentials made calls since the last step. It tells of the
-// engine's processor time beside that on the wall.
-func BenchmarkTick(b *testing.B) {
-	sizes := []int{1, 9, 90}
+// crowdDays are the sizes of store that are measured, in days.
+func crowdDays(b *testing.B) []int {
+	b.Helper()
 	if text := os.Getenv("SCOPEDRIFT_BENCH_DAYS"); text != "" {
 		days, err := strconv.Atoi(text)
 		if err != nil {
 			b.Fatal(err)
 		}
-		sizes = []int{days}
+		return []int{days}
 	}
+	return []int{1, 9, 90}
+}
+
+// BenchmarkInvestigate looks into one credential after another in a store of 1, 9
+// and 90 days of the crowd: all that the first screen shows.
+func BenchmarkInvestigate(b *testing.B) {
 	cat := crowdCatalog(b)
-	for _, days := range sizes {
+	for _, days := range crowdDays(b) {
+		b.Run(fmt.Sprintf("calls=%d", days*crowd*crowdCalls), func(b *testing.B) {
+			e := enginetest.Start(b, engine.Config{})
+			conn := enginetest.Connect(b, e)
+			if _, err := clickhouse.Migrate(b.Context(), conn); err != nil {
+				b.Fatal(err)
+			}
+			crowdStore(b, conn, days)
+			cpu, mine := spenttest.Of(b, e.PID()).CPU, spenttest.Own(b)
+			for n := 0; b.Loop(); n++ {
+				question := investigate.Question{Name: fmt.Sprintf("c%05d", 97*n%crowd)}
+				result, err := investigate.New(investigate.Config{Detector: detector.Config{Catalog: cat, Conn: conn}}).Investigate(b.Context(), question)
+				if err != nil || len(result.Used) != crowdOps {
+					b.Fatalf("%+v, %v", result, err)
+				}
+			}
+			b.ReportMetric((spenttest.Of(b, e.PID()).CPU-cpu).Seconds()/float64(b.N), "engine-cpu-s/op")
+			b.ReportMetric((spenttest.Own(b)-mine).Seconds()/float64(b.N), "own-cpu-s/op")
+		})
+	}
+}
+
+// BenchmarkTick is a step over a store of 1, 9 and 90 days of the crowd, in which
+// one in a hundred credentials made calls since the last step. It tells of the
+// engine's processor time beside that on the wall.
+func BenchmarkTick(b *testing.B) {
+	cat := crowdCatalog(b)
+	for _, days := range crowdDays(b) {
 		b.Run(fmt.Sprintf("calls=%d", days*crowd*crowdCalls), func(b *testing.B) {
 			e := enginetest.Start(b, engine.Config{})
 			conn := enginetest.Connect(b, e)

@@ -97,7 +97,7 @@ them that stays as it is. Findings and lifetime use are kept for ever.`,
 	flags.StringVar(&m.cluster, "cluster", "", "bring forward this cluster of servers, as remote_servers names it")
 	flags.Var(&m.calls, "retain-calls", "keep raw calls this long")
 	flags.Var(&m.hours, "retain-hours", "keep use by hour this long")
-	flags.Var(&m.daily, "retain-days", "keep use by day this long")
+	flags.Var(&m.daily, "retain-days", "keep use by day, and from where, this long")
 	a.settings.bind(flags, storeFlags...)
 	migrate.RunE = a.action(func(ctx context.Context, _ []string) error { return a.migrate(ctx, m) })
 	return migrate

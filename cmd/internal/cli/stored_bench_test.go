@@ -41,6 +41,11 @@ func BenchmarkStored(b *testing.B) {
 			"OPTIMIZE TABLE " + table.UseHour + " FINAL",
 			"OPTIMIZE TABLE " + table.UseDay + " FINAL",
 			"OPTIMIZE TABLE " + table.UseLife + " FINAL",
+			"OPTIMIZE TABLE " + table.Pace + " FINAL",
+			"OPTIMIZE TABLE " + table.Places + " FINAL",
+			"OPTIMIZE TABLE " + table.Parameters + " FINAL",
+			"OPTIMIZE TABLE " + table.Instances + " FINAL",
+			"OPTIMIZE TABLE " + table.Issues + " FINAL",
 		} {
 			if err := conn.Exec(ctx, statement); err != nil {
 				b.Fatal(err)
