@@ -28,6 +28,8 @@ type Directory struct {
 	poll time.Duration
 	read map[string]time.Time // names without suffix of packing, and when
 	lost map[string]uint64
+	// packed are the packed files that were seen, by path.
+	packed map[string]packedFile
 
 	file   *growing
 	reader recordReader
@@ -42,7 +44,7 @@ const (
 // NewDirectory returns a Source of the captures in a directory, those that are
 // there already included. It does nothing yet.
 func NewDirectory(path string) *Directory {
-	return &Directory{path: path, poll: 250 * time.Millisecond, read: map[string]time.Time{}, lost: map[string]uint64{}}
+	return &Directory{path: path, poll: 250 * time.Millisecond, read: map[string]time.Time{}, lost: map[string]uint64{}, packed: map[string]packedFile{}}
 }
 
 // Lost returns how many files could not be read, or not to their end, since it
@@ -114,6 +116,24 @@ type captureFile struct {
 	changed    time.Time
 }
 
+// packedFile is how large a packed file was, and since when.
+type packedFile struct {
+	size  int64
+	since time.Time
+}
+
+// wholeAfter is for how many looks a packed file must keep its size to be whole.
+const wholeAfter = 4
+
+// whole reports whether a packed file is written to its end, as far as one can tell.
+func (d *Directory) whole(path string, info fs.FileInfo) bool {
+	if seen, known := d.packed[path]; known && seen.size == info.Size() {
+		return time.Since(seen.since) >= wholeAfter*d.poll
+	}
+	d.packed[path] = packedFile{info.Size(), time.Now()}
+	return false
+}
+
 // files returns the files that were not read yet, oldest first.
 func (d *Directory) files() ([]captureFile, error) {
 	entries, err := os.ReadDir(d.path)
@@ -142,11 +162,19 @@ func (d *Directory) files() ([]captureFile, error) {
 		if read, known := d.read[f.name]; known && (f.packed != "" || !rewritten(read, info)) {
 			continue
 		}
+		if f.packed != "" && !d.whole(f.path, info) {
+			continue
+		}
 		found = append(found, f)
 	}
 	for name := range d.read {
 		if !present[name] {
 			delete(d.read, name) // a ring of files (-W) comes back to old names
+		}
+	}
+	for path := range d.packed {
+		if base := filepath.Base(path); !present[strings.TrimSuffix(base, filepath.Ext(base))] {
+			delete(d.packed, path)
 		}
 	}
 	slices.SortFunc(found, func(a, b captureFile) int {
