@@ -19,6 +19,7 @@ func (h *http1) headless(r *messageReader, c chunk) bool {
 		h.hasBody()
 		return false
 	}
+	h.out.stats.Resyncs++ // it is likeness that tells
 	h.answerDone(r, c.seq, c.nanos, true)
 	return true
 }

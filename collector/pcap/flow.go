@@ -36,8 +36,13 @@ type table struct {
 	// begin makes the protocol of a new connection.
 	begin func(*connection) protocol
 
-	connections map[flowKey]*connection
-	// newest and oldest are the ends of the list by last packet.
+	// connections holds them by a hash of their keys: with many at a time each
+	// look-up waits for memory, and so for one line of it instead of three. Those
+	// that share a hash hang on each other.
+	connections map[uint64]*connection
+	number      int // of connections
+	// newest and oldest are the ends of the list by last packet, roughly: a
+	// connection moves to its end only once in a while, and when it is looked at.
 	newest, oldest *connection
 	held           int // bytes of all held segments and split heads
 	now            int64
@@ -46,51 +51,66 @@ type table struct {
 }
 
 func newTable(limits Limits, stats *Stats, begin func(*connection) protocol) *table {
-	return &table{limits: limits, stats: stats, begin: begin, connections: map[flowKey]*connection{}, seed: maphash.MakeSeed()}
+	return &table{limits: limits, stats: stats, begin: begin, connections: map[uint64]*connection{}, seed: maphash.MakeSeed()}
 }
 
 // packet hands a segment to its connection.
 func (t *table) packet(p *packet) {
 	t.now = max(t.now, p.nanos)
 	key, from := keyOf(p)
-	c := t.connections[key]
+	hash := maphash.Comparable(t.seed, key)
+	c := t.connections[hash]
+	for c != nil && c.key != key {
+		c = c.sibling
+	}
 	if c != nil && (c.unrelated(from, p) || c.misfits(from, p)) {
 		t.remove(c)
 		c = nil
 	}
 	if c == nil {
-		c = &connection{table: t, key: key}
+		c = &connection{table: t, key: key, hash: hash, sibling: t.connections[hash]}
 		c.proto = t.begin(c)
-		t.connections[key] = c
+		t.connections[hash] = c
+		t.number++
 		t.stats.Connections++
-	} else {
+		c.last = t.now
+		t.link(c)
+	} else if c.last = t.now; c.last-c.linked > int64(t.limits.Idle)/relinks {
 		t.unlink(c)
+		t.link(c)
 	}
-	c.last = t.now
-	t.link(c)
 	c.packet(from, p)
 	t.bound()
 }
+
+// relinks is how often, at most, a connection that is never quiet moves in the list
+// while a quiet one becomes idle.
+const relinks = 64
 
 // bound evicts what is too old or too much, the connection first that was
 // quiet longest.
 func (t *table) bound() {
 	for t.oldest != nil {
+		c := t.oldest
+		idle, many, much := t.now-c.linked > int64(t.limits.Idle), t.number > t.limits.Connections, t.held > t.limits.HeldTotal
 		switch {
-		case t.now-t.oldest.last > int64(t.limits.Idle):
-			if !t.oldest.over {
-				t.stats.drop(dropIdle)
-			}
-		case len(t.connections) > t.limits.Connections:
-			if !t.oldest.over {
-				t.stats.drop(dropConnections)
-			}
-		case t.held > t.limits.HeldTotal:
-			t.stats.drop(dropMemory)
-		default:
+		case !idle && !many && !much:
 			return
+		case c.last > c.linked:
+			// It was not quiet: the next in the list may have been, longer.
+			t.unlink(c)
+			t.link(c)
+			continue
+		case idle && !c.over:
+			t.stats.drop(dropIdle)
+		case idle:
+		case many && !c.over:
+			t.stats.drop(dropConnections)
+		case many:
+		default:
+			t.stats.drop(dropMemory)
 		}
-		t.remove(t.oldest)
+		t.remove(c)
 	}
 }
 
@@ -99,11 +119,22 @@ func (t *table) remove(c *connection) {
 	c.flush()
 	c.count()
 	t.unlink(c)
-	delete(t.connections, c.key)
+	t.number--
+	switch first := t.connections[c.hash]; {
+	case first != c:
+		for first.sibling != c {
+			first = first.sibling
+		}
+		first.sibling = c.sibling
+	case c.sibling != nil:
+		t.connections[c.hash] = c.sibling
+	default:
+		delete(t.connections, c.hash)
+	}
 }
 
 func (t *table) link(c *connection) {
-	c.newer, c.older = nil, t.newest
+	c.newer, c.older, c.linked = nil, t.newest, c.last
 	if t.newest != nil {
 		t.newest.newer = c
 	}

@@ -132,7 +132,10 @@ type connection struct {
 	far int
 
 	last         int64 // nanos of the last packet
+	linked       int64 // last, when it moved to the end of the list
 	newer, older *connection
+	hash         uint64      // of key
+	sibling      *connection // another with the same hash
 }
 
 // midstream reports whether the capture began after the connection did.
