@@ -13,7 +13,8 @@ import (
 // purpose.
 type purposeRule struct {
 	base
-	found map[place]*offPurpose
+	found   map[place]*offPurpose
+	excused excused
 }
 
 type offPurpose struct {
@@ -28,7 +29,7 @@ func (r *purposeRule) use(u *Use) {
 		return
 	}
 	at := place{u.Service, u.Operation, u.Tenant}
-	if len(r.outside(at)) == 0 {
+	if len(r.outside(at)) == 0 || r.excused.use(&r.base, OffPurposeUse, u) {
 		return
 	}
 	if r.found == nil {
@@ -83,6 +84,7 @@ func (r *purposeRule) sameOperation(at place, approved []string) bool {
 }
 
 func (r *purposeRule) finish(out *Result) {
+	r.excused.close(out)
 	for at, o := range r.found {
 		out.Drafts = append(out.Drafts, Draft{Finding: r.finding(at, o), Want: o.want.cut()})
 	}
