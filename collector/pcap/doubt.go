@@ -166,7 +166,7 @@ func (h *http2) wait(s *stream) bool {
 
 // provable reports whether the call would be certain were its border proven.
 func (s *stream) provable() bool {
-	return s.x != nil && s.x.answered && !s.x.truncated && !s.ambiguous && !s.orphaned && !s.unseen && !s.unproven
+	return s.x != nil && s.x.answered && !s.x.truncated && !s.ambiguous && !s.orphaned && !s.unseen && !s.statusUnseen && !s.unproven
 }
 
 // giveUp sends out a call whose border will not be proven any more.

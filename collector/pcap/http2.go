@@ -212,6 +212,12 @@ func (h *http2) onAnswer(r *frameReader, f frameHead, d *head, cut bool) {
 	case s.orphaned:
 	case !s.x.answered && (d.statusKnown || !d.trailers()):
 		h.answered(s, r, d, cut)
+	case s.x.answered && d.statusKnown && s.statusUnseen:
+		// The head before it, whose status is not known, was an interim one.
+		h.out.stats.Responses--
+		h.out.stats.Interim++
+		s.statusUnseen = false
+		h.answered(s, r, d, cut)
 	default:
 		if s.x.answered && d.statusKnown {
 			h.contradict(r)
@@ -267,9 +273,7 @@ func (h *http2) answered(s *stream, r *frameReader, d *head, cut bool) {
 func (h *http2) note2(s *stream, r *frameReader, d *head) {
 	s.doubtful(r)
 	s.ambiguous = s.ambiguous || d.ambiguous
-	if !d.statusKnown {
-		s.unseen = true
-	} else {
+	if s.statusUnseen = !d.statusKnown; d.statusKnown {
 		h.confirm(s)
 	}
 }

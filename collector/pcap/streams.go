@@ -15,6 +15,8 @@ type stream struct {
 	// one of them stood behind a border found by likeness, ambiguous that readers
 	// may differ about them, orphaned that an answer went out alone before.
 	unseen, unproven, ambiguous, orphaned bool
+	// statusUnseen says that the status of its answer is not known.
+	statusUnseen bool
 	// doubts are which heads its request's, or its answer's, was behind a border
 	// that is not proven yet; 0 where it is (doubt.go).
 	doubts [2]uint32
@@ -172,9 +174,9 @@ func (h *http2) quality(s *stream) schema.Quality {
 		return schema.QualityTruncated
 	case !x.answered:
 		return schema.QualityUnanswered
-	case s.ambiguous, s.orphaned, h.conn.conflicting, (s.unseen || s.unproven) && h.gaps:
+	case s.ambiguous, s.orphaned, h.conn.conflicting, (s.unseen || s.statusUnseen || s.unproven) && h.gaps:
 		return schema.QualityGap
-	case s.unseen, s.unproven:
+	case s.unseen, s.statusUnseen, s.unproven:
 		return schema.QualityMidstream
 	case s.grpc && !s.resultKnown && x.call.Status == 200 && !s.ended:
 		// Its trailers are not there.
