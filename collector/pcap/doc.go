@@ -37,7 +37,7 @@
 // follows an upgrade to anything but HTTP/2 (counted). It does not read bodies
 // in codings other than gzip, gRPC-Web as text, several JSON-RPC calls in one
 // body, and what a server pushes. Bytes that look like a request where the
-// capture lost the border between messages may be a body; such a call is never
-// marked complete. An injected segment that comes before the true one is taken
+// capture lost the border between messages may be a body; such a call is
+// marked complete only where what follows proves the border (doubt.go, align.go). An injected segment that comes before the true one is taken
 // for it; only if the true one still comes is that noticed.
 package pcap
