@@ -181,6 +181,63 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestRepairKeepsWhatIsOlderThanTheCalls: raw calls are kept for a while only, and
+// rollups longer. What breaks off afterwards is repaired, and nothing of old is lost.
+func TestRepairKeepsWhatIsOlderThanTheCalls(t *testing.T) {
+	conn := store(t)
+	in := schema.Input{Name: "edge.log", Format: "envoy"}
+	old, young := callsOf(0, 500), callsOf(500, 500)
+	for i := range old {
+		old[i].Time = old[i].Time.AddDate(0, -3, 0)
+		if i%2 == 0 {
+			young[i].Credential.ID, young[i].Credential.Client = "hired lately", "hired lately"
+		}
+	}
+	run(t, direct.Config{Conn: conn, Run: "whole"}, &schema.Batch{Input: in, NextUnit: 1000, Calls: append(old, young...), Done: true})
+	life := "SELECT sipHash64(arraySort(groupArray((credential, service, operation, decision, f, l, d)))) FROM (SELECT credential, service, operation, decision," +
+		" min(first) AS f, max(last) AS l, arraySort(arrayDistinct(groupArrayArray(days))) AS d FROM use_life GROUP BY credential, service, operation, decision)"
+	want, counted := one(t, conn, life), one(t, conn, "SELECT sum(calls) FROM use_day")
+	for _, statement := range []string{
+		"INSERT INTO ledger (run, source_type, source_name, first_unit, next_unit, state, written) VALUES ('broken', 'envoy', 'edge.log', 0, 500, 'planned', now64(6))",
+		// The old calls are gone, and of a young day's the rollups know nothing.
+		"ALTER TABLE calls DELETE WHERE time < '" + young[0].Time.AddDate(0, -1, 0).Format("2006-01-02 15:04:05") + "' SETTINGS mutations_sync = 1",
+		"CREATE TABLE kept AS use_life", "INSERT INTO kept SELECT * FROM use_life WHERE first < '" + young[0].Time.AddDate(0, -1, 0).Format("2006-01-02 15:04:05") + "'",
+	} {
+		if err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := one(t, conn, "SELECT count() FROM calls"); n != 500 {
+		t.Fatalf("%d calls are left, want 500", n)
+	}
+	if stats := run(t, direct.Config{Conn: conn, Run: "next", Known: true, Exclusive: true}); stats.Repaired != 1 {
+		t.Errorf("counted %+v", stats)
+	}
+	if got := one(t, conn, life); got != want {
+		t.Error("lifetimes are others than before")
+	}
+	if n := one(t, conn, "SELECT sum(calls) FROM use_day"); n != counted {
+		t.Errorf("days count %d calls, want %d", n, counted)
+	}
+	// What only the calls know comes back.
+	if err := conn.Exec(t.Context(), "ALTER TABLE use_life DELETE WHERE last > '"+young[0].Time.AddDate(0, -1, 0).Format("2006-01-02 15:04:05")+"' SETTINGS mutations_sync = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Exec(t.Context(), "INSERT INTO use_life SELECT * FROM kept"); err != nil {
+		t.Fatal(err)
+	}
+	if one(t, conn, life) == want {
+		t.Fatal("nothing is missing: this tests nothing")
+	}
+	if err := conn.Exec(t.Context(), "INSERT INTO ledger (run, source_type, source_name, first_unit, next_unit, state, written) VALUES ('broken again', 'envoy', 'edge.log', 0, 500, 'planned', now64(6))"); err != nil {
+		t.Fatal(err)
+	}
+	run(t, direct.Config{Conn: conn, Run: "after", Known: true, Exclusive: true})
+	if got := one(t, conn, life); got != want {
+		t.Error("what only the calls knew is not there again")
+	}
+}
+
 func TestWindow(t *testing.T) {
 	conn := store(t)
 	batch := &schema.Batch{Input: schema.Input{Name: "a"}, NextUnit: 100, Calls: callsOf(0, 100), Done: true}

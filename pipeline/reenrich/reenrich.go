@@ -24,9 +24,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
+	ch "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/scopedrift/scopedrift/pipeline/clickhouse"
 	"github.com/scopedrift/scopedrift/pipeline/enrich"
 	"github.com/scopedrift/scopedrift/schema/catalog"
 	"github.com/scopedrift/scopedrift/schema/table"
@@ -62,7 +63,7 @@ type Job struct {
 	cfg    Config
 	enrich *enrich.Enricher
 	stats  Stats
-	feeds  []feed
+	feeds  []table.Feed
 	// columns are those of the calls, in their order.
 	columns []string
 	writers writers
@@ -82,7 +83,7 @@ var (
 
 // Run does it, a month at a time.
 func (j *Job) Run(ctx context.Context) (Stats, error) {
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+	ctx = ch.Context(ctx, ch.WithSettings(ch.Settings{
 		"insert_deduplicate": 0, "deduplicate_blocks_in_dependent_materialized_views": 0,
 		"max_bytes_before_external_group_by": "268435456", "max_partitions_per_insert_block": 0,
 		"optimize_on_insert": 0,
@@ -126,7 +127,7 @@ func (j *Job) open(ctx context.Context) error {
 	if n > 0 {
 		return errCluster
 	}
-	if j.feeds, err = feeds(ctx, j.cfg.Conn); err != nil {
+	if j.feeds, err = clickhouse.Feeds(ctx, j.cfg.Conn); err != nil {
 		return err
 	}
 	err = j.each(ctx, "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '"+table.Calls+"' ORDER BY position", func(rows driver.Rows) error {

@@ -38,27 +38,6 @@ var (
 // swappable are all tables whose content is swapped, the calls first.
 var swappable = []string{table.Calls, table.UseHour, table.Pace, table.UseDay, table.Places, table.Parameters, table.Instances, table.Issues, table.UseLife, table.SourceDay}
 
-// feed is a view that feeds a rollup from the calls.
-type feed struct{ target, query string }
-
-func feeds(ctx context.Context, conn driver.Conn) ([]feed, error) {
-	rows, err := conn.Query(ctx, "SELECT replaceRegexpOne(name, '"+table.FeedSuffix+"$', ''), as_select FROM system.tables"+
-		" WHERE database = currentDatabase() AND engine = 'MaterializedView' ORDER BY name")
-	if err != nil {
-		return nil, fmt.Errorf("read the views: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var list []feed
-	for rows.Next() {
-		var f feed
-		if err := rows.Scan(&f.target, &f.query); err != nil {
-			return nil, fmt.Errorf("read the views: %w", err)
-		}
-		list = append(list, f)
-	}
-	return list, rows.Err()
-}
-
 // exec runs statements one by one.
 func (j *Job) exec(ctx context.Context, what string, statements ...string) error {
 	for _, s := range statements {
@@ -166,8 +145,8 @@ func (j *Job) fold(ctx context.Context, days []time.Time) error {
 	}
 	statements = append(statements, "INSERT INTO "+table.SourceDay+staged+" SELECT * FROM "+table.SourceDay+" WHERE day NOT IN ("+dates(days)+")")
 	for _, f := range j.feeds {
-		if _, ok := monthly[f.target]; ok || f.target == table.SourceDay {
-			statements = append(statements, "INSERT INTO "+f.target+staged+" "+fromCalls.ReplaceAllString(f.query, "FROM "+table.Calls+staged))
+		if _, ok := monthly[f.Table]; ok || f.Table == table.SourceDay {
+			statements = append(statements, "INSERT INTO "+f.Table+staged+" "+fromCalls.ReplaceAllString(f.Query, "FROM "+table.Calls+staged))
 		}
 	}
 	// Lifetime use comes last: it is folded from the days.
@@ -179,8 +158,8 @@ func (j *Job) fold(ctx context.Context, days []time.Time) error {
 func (j *Job) tell(ctx context.Context) error {
 	var statements []string
 	for _, f := range j.feeds {
-		if !slices.Contains(swappable, f.target) && f.target != table.Principals && f.target != table.Presented {
-			statements = append(statements, "INSERT INTO "+f.target+" "+fromCalls.ReplaceAllString(f.query, "FROM "+table.Calls+staged))
+		if !slices.Contains(swappable, f.Table) && f.Table != table.Principals && f.Table != table.Presented {
+			statements = append(statements, "INSERT INTO "+f.Table+" "+fromCalls.ReplaceAllString(f.Query, "FROM "+table.Calls+staged))
 		}
 	}
 	return j.exec(ctx, "tell of the swapped calls", statements...)
