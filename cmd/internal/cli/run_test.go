@@ -143,6 +143,27 @@ func sortedFindings(t *testing.T, lines []byte) string {
 	return strings.Join(list, "")
 }
 
+// standing are the findings of a store, sorted: those within the day's budget, and
+// those over it, which are listed apart.
+func standing(t *testing.T, environment []string, data string) string {
+	t.Helper()
+	var all []byte
+	for _, flags := range [][]string{nil, {"--over-budget"}} {
+		cmd := exec.Command(program, append([]string{"findings", "--data", data, "-o", "jsonl"}, flags...)...)
+		var talk strings.Builder
+		cmd.Env, cmd.Stderr = environment, &talk
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("findings %v: %v\n%s", flags, err, talk.String())
+		}
+		all = append(all, out...)
+	}
+	return sortedFindings(t, all)
+}
+
+// overBudget says that a finding, as a line, is one that nobody is told of.
+func overBudget(line string) bool { return strings.Contains(line, `"over_budget":true`) }
+
 // TestRun writes the logs of the simulated company while run follows them, kills
 // it in the midst, breaks and mends its catalogue, and wants in the end what one
 // scan of the same logs finds.
@@ -212,13 +233,7 @@ func TestRun(t *testing.T) {
 	d.terminate(t)
 	jsonOnly(t, d.stderr.String())
 	want := sortedFindings(t, []byte(scanned(t, environment, "--catalog", story.Catalogue, dir)))
-	list := exec.Command(program, "findings", "--data", data, "-o", "jsonl")
-	list.Env = environment
-	out, err := list.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := sortedFindings(t, out); got != want {
+	if got := standing(t, environment, data); got != want {
 		t.Errorf("run found something else than scan:\n%s", firstDifference(want, got))
 	}
 	if strings.Count(want, "\n") < 10 {
