@@ -150,36 +150,8 @@ func crowdDays(b *testing.B) []int {
 	return []int{1, 9, 90}
 }
 
-// BenchmarkInvestigate looks into one credential after another in a store of 1, 9
-// and 90 days of the crowd: all that the first screen shows.
-func BenchmarkInvestigate(b *testing.B) {
-	cat := crowdCatalog(b)
-	for _, days := range crowdDays(b) {
-		b.Run(fmt.Sprintf("calls=%d", days*crowd*crowdCalls), func(b *testing.B) {
-			e := enginetest.Start(b, engine.Config{})
-			conn := enginetest.Connect(b, e)
-			if _, err := clickhouse.Migrate(b.Context(), conn); err != nil {
-				b.Fatal(err)
-			}
-			crowdStore(b, conn, days)
-			cpu, mine := spenttest.Of(b, e.PID()).CPU, spenttest.Own(b)
-			for n := 0; b.Loop(); n++ {
-				question := investigate.Question{Name: fmt.Sprintf("c%05d", 97*n%crowd)}
-				result, err := investigate.New(investigate.Config{Detector: detector.Config{Catalog: cat, Conn: conn}}).Investigate(b.Context(), question)
-				if err != nil || len(result.Used) != crowdOps {
-					b.Fatalf("%+v, %v", result, err)
-				}
-			}
-			b.ReportMetric((spenttest.Of(b, e.PID()).CPU-cpu).Seconds()/float64(b.N), "engine-cpu-s/op")
-			b.ReportMetric((spenttest.Own(b)-mine).Seconds()/float64(b.N), "own-cpu-s/op")
-		})
-	}
-}
-
-// BenchmarkTick is a step over a store of 1, 9 and 90 days of the crowd, in which
-// one in a hundred credentials made calls since the last step. It tells of the
-// engine's processor time beside that on the wall.
-func BenchmarkTick(b *testing.B) {
+// BenchmarkCrowd asks two things of a store of 1, 9 and 90 days of the crowd.
+func BenchmarkCrowd(b *testing.B) {
 	cat := crowdCatalog(b)
 	for _, days := range crowdDays(b) {
 		b.Run(fmt.Sprintf("calls=%d", days*crowd*crowdCalls), func(b *testing.B) {
@@ -191,33 +163,55 @@ func BenchmarkTick(b *testing.B) {
 			filled := time.Now()
 			crowdStore(b, conn, days)
 			b.Logf("%d days were filled in %v", days, time.Since(filled).Round(time.Second))
-			h := &house{conn: conn, cat: cat}
-			one, _ := h.ticker("one")
-			begun := time.Now()
-			if result, err := one.Tick(b.Context(), false); err != nil || !result.Full {
-				b.Fatalf("the first step: %+v, %v", result, err)
-			}
-			b.Logf("the first step, over everything, took %v", time.Since(begun).Round(time.Millisecond))
-			var wall, own, engineCPU time.Duration
-			for n := 0; b.Loop(); n++ {
-				b.StopTimer()
-				some := fmt.Sprintf("(SELECT * FROM h WHERE n %% 100 = %d)", n%100)
-				if err := conn.Exec(b.Context(), "INSERT INTO calls "+crowdRows(fmt.Sprintf("%s + %d", crowdDay, days-1), some+" AS h", 3, n+1)); err != nil {
-					b.Fatal(err)
-				}
-				b.StartTimer()
-				begun, cpu, mine := time.Now(), spenttest.Of(b, e.PID()).CPU, spenttest.Own(b)
-				result, err := one.Tick(b.Context(), false)
-				if err != nil || result.Full || result.Credentials != crowd/100 {
-					b.Fatalf("a step: full %v, %d credentials, %v", result.Full, result.Credentials, err)
-				}
-				wall += time.Since(begun)
-				engineCPU += spenttest.Of(b, e.PID()).CPU - cpu
-				own += spenttest.Own(b) - mine
-			}
-			b.ReportMetric(engineCPU.Seconds()/float64(b.N), "engine-cpu-s/op")
-			b.ReportMetric(own.Seconds()/float64(b.N), "own-cpu-s/op")
-			b.ReportMetric(wall.Seconds()/float64(b.N), "s/op")
+			b.Run("investigate", func(b *testing.B) { benchInvestigate(b, e, conn, cat) })
+			b.Run("tick", func(b *testing.B) { benchTick(b, e, conn, cat, days) })
 		})
 	}
+}
+
+// benchInvestigate looks into one credential after another: all that the first
+// screen shows.
+func benchInvestigate(b *testing.B, e *engine.Engine, conn driver.Conn, cat *catalog.Catalog) {
+	cpu, mine := spenttest.Of(b, e.PID()).CPU, spenttest.Own(b)
+	for n := 0; b.Loop(); n++ {
+		question := investigate.Question{Name: fmt.Sprintf("c%05d", 97*n%crowd)}
+		result, err := investigate.New(investigate.Config{Detector: detector.Config{Catalog: cat, Conn: conn}}).Investigate(b.Context(), question)
+		if err != nil || len(result.Used) != crowdOps {
+			b.Fatalf("%+v, %v", result, err)
+		}
+	}
+	b.ReportMetric((spenttest.Of(b, e.PID()).CPU-cpu).Seconds()/float64(b.N), "engine-cpu-s/op")
+	b.ReportMetric((spenttest.Own(b)-mine).Seconds()/float64(b.N), "own-cpu-s/op")
+}
+
+// benchTick is a step in which one in a hundred credentials made calls since the
+// last step. It tells of the engine's processor time beside that on the wall.
+func benchTick(b *testing.B, e *engine.Engine, conn driver.Conn, cat *catalog.Catalog, days int) {
+	h := &house{conn: conn, cat: cat}
+	one, _ := h.ticker("one")
+	begun := time.Now()
+	if result, err := one.Tick(b.Context(), false); err != nil || !result.Full {
+		b.Fatalf("the first step: %+v, %v", result, err)
+	}
+	b.Logf("the first step, over everything, took %v", time.Since(begun).Round(time.Millisecond))
+	var wall, own, engineCPU time.Duration
+	for n := 0; b.Loop(); n++ {
+		b.StopTimer()
+		some := fmt.Sprintf("(SELECT * FROM h WHERE n %% 100 = %d)", n%100)
+		if err := conn.Exec(b.Context(), "INSERT INTO calls "+crowdRows(fmt.Sprintf("%s + %d", crowdDay, days-1), some+" AS h", 3, n+1)); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		begun, cpu, mine := time.Now(), spenttest.Of(b, e.PID()).CPU, spenttest.Own(b)
+		result, err := one.Tick(b.Context(), false)
+		if err != nil || result.Full || result.Credentials != crowd/100 {
+			b.Fatalf("a step: full %v, %d credentials, %v", result.Full, result.Credentials, err)
+		}
+		wall += time.Since(begun)
+		engineCPU += spenttest.Of(b, e.PID()).CPU - cpu
+		own += spenttest.Own(b) - mine
+	}
+	b.ReportMetric(engineCPU.Seconds()/float64(b.N), "engine-cpu-s/op")
+	b.ReportMetric(own.Seconds()/float64(b.N), "own-cpu-s/op")
+	b.ReportMetric(wall.Seconds()/float64(b.N), "s/op")
 }
