@@ -74,12 +74,7 @@ func (r *run) driven(ctx context.Context, c *chunk) error {
 // tenancies tells who else used the addresses that some credentials should not
 // be used from.
 func (r *run) tenancies(ctx context.Context, c *chunk, w schema.Window) error {
-	wanted := map[string][]*rule.Set{}
-	for _, one := range c.work {
-		for _, a := range one.set.Addresses() {
-			wanted[a] = append(wanted[a], one.set)
-		}
-	}
+	wanted := c.wanted((*rule.Set).Addresses)
 	for part := range slices.Chunk(sortedNames(wanted), maxAddresses) {
 		err := r.facts.Tenancies(ctx, w, part, func(t *rule.Tenancy) error {
 			for _, set := range wanted[t.Address.String()] {
@@ -97,12 +92,7 @@ func (r *run) tenancies(ctx context.Context, c *chunk, w schema.Window) error {
 // occupancies tells which credentials are at home at the workloads that others
 // should not be used by.
 func (r *run) occupancies(ctx context.Context, c *chunk, w schema.Window) error {
-	wanted := map[string][]*rule.Set{}
-	for _, one := range c.work {
-		for _, name := range one.set.Seats() {
-			wanted[name] = append(wanted[name], one.set)
-		}
-	}
+	wanted := c.wanted((*rule.Set).Seats)
 	for part := range slices.Chunk(sortedNames(wanted), maxAddresses) {
 		err := r.facts.Occupancies(ctx, w, part, func(o *rule.Occupancy) error {
 			for _, set := range wanted[rule.SeatName(o.Workload, netip.Addr{}, "")] {
@@ -119,12 +109,7 @@ func (r *run) occupancies(ctx context.Context, c *chunk, w schema.Window) error 
 
 // issuedKeys tells who issued the keys that are used where they should not be.
 func (r *run) issuedKeys(ctx context.Context, c *chunk, w schema.Window) error {
-	wanted := map[string][]*rule.Set{}
-	for _, one := range c.work {
-		for _, k := range one.set.Keys() {
-			wanted[k] = append(wanted[k], one.set)
-		}
-	}
+	wanted := c.wanted((*rule.Set).Keys)
 	for part := range slices.Chunk(sortedNames(wanted), maxAddresses) {
 		err := r.facts.Steps(ctx, StepQuery{Window: w, Minted: part}, func(s *rule.Step) error {
 			for _, set := range wanted[s.Mints] {
@@ -137,6 +122,17 @@ func (r *run) issuedKeys(ctx context.Context, c *chunk, w schema.Window) error {
 		}
 	}
 	return nil
+}
+
+// wanted are the names that the rules of a chunk ask about, each with those that do.
+func (c *chunk) wanted(names func(*rule.Set) []string) map[string][]*rule.Set {
+	out := map[string][]*rule.Set{}
+	for _, one := range c.work {
+		for _, name := range names(one.set) {
+			out[name] = append(out[name], one.set)
+		}
+	}
+	return out
 }
 
 func sortedNames[V any](set map[string]V) []string {
