@@ -196,8 +196,8 @@ func (r *run) run(ctx context.Context, reader recordReader) (Stats, error) {
 	}
 	// What was read goes out even if the caller has had enough.
 	ctx = context.WithoutCancel(ctx)
-	for r.table.oldest != nil {
-		r.table.remove(r.table.oldest)
+	for c := r.table.any(); c != nil; c = r.table.any() {
+		r.table.remove(c)
 		if err := r.putFull(ctx); err != nil {
 			return r.finish(), err
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -327,8 +328,8 @@ func settled(t *testing.T, r *run) {
 	if r.builder.bodies != 0 || r.builder.tables != r.builder.limits.TableBytes {
 		t.Errorf("left over: %d bytes of bodies, %d of tables", r.builder.bodies, r.builder.limits.TableBytes-r.builder.tables)
 	}
-	if r.table.held != 0 || r.builder.live != 0 || len(r.table.connections) != 0 || r.table.number != 0 || r.table.newest != nil {
-		t.Errorf("left over: %d bytes, %d exchanges, %d connections", r.table.held, r.builder.live, len(r.table.connections))
+	if r.table.held != 0 || r.builder.live != 0 || r.table.number != 0 || r.table.any() != nil || slices.ContainsFunc(r.table.heads, func(c *connection) bool { return c != nil }) {
+		t.Errorf("left over: %d bytes, %d exchanges, %d connections", r.table.held, r.builder.live, r.table.number)
 	}
 	calls := uint64(0)
 	for _, n := range r.stats.Calls {
