@@ -90,7 +90,7 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 		c.Method = b.strings.of(b.scrub.Text(d.method))
 	}
 	path, query := b.scrub.Target(d.target)
-	if x.connect {
+	if x.connect && !d.origin() {
 		path = nil
 	}
 	c.Path = b.strings.of(path[:min(len(path), maxPath)])
@@ -280,11 +280,15 @@ func (b *builder) id(value []byte) string {
 	return string(b.scrub.Text(value))
 }
 
+// origin reports whether the target is a path: CONNECT of HTTP/2 has one where it
+// begins a protocol on a stream (RFC 8441), and none where it asks for a tunnel.
+func (h *head) origin() bool { return len(h.target) > 0 && h.target[0] == '/' }
+
 // host returns the host that a request names, in lower case: its target's where
 // that is absolute, else its header's.
 func (b *builder) host(d *head, connect bool) []byte {
 	host := d.host
-	if connect {
+	if connect && len(d.target) > 0 && !d.origin() {
 		host = d.target
 	} else if i := bytes.Index(d.target[:min(len(d.target), 16)], []byte("://")); i > 0 && d.target[0] != '/' {
 		host = d.target[i+3:]

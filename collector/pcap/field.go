@@ -15,6 +15,7 @@ const (
 	fieldScheme
 	fieldAuthority
 	fieldPath
+	fieldProtocol // of CONNECT (RFC 8441)
 	fieldStatus
 
 	fieldHost
@@ -66,6 +67,8 @@ func fieldNamed(name []byte) field {
 		return fieldPath
 	case ":status":
 		return fieldStatus
+	case ":protocol":
+		return fieldProtocol
 	case "host":
 		return fieldHost
 	case "authorization":

@@ -23,8 +23,8 @@ type head struct {
 	// statusKnown and unseen are of HTTP/2: that an answer's status was legible,
 	// and that fields were not, because their table slots were filled unseen.
 	statusKnown, unseen bool
-	// authority and scheme are those of HTTP/2.
-	authority, scheme []byte
+	// authority, scheme and protocol are those of HTTP/2.
+	authority, scheme, protocol []byte
 
 	framing
 }

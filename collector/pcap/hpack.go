@@ -353,6 +353,8 @@ func (h *head) pseudo(f field, value []byte) bool {
 		at = &h.authority
 	case fieldScheme:
 		at = &h.scheme
+	case fieldProtocol:
+		at = &h.protocol
 	case fieldStatus:
 		n, ok := decimal(value)
 		if h.statusKnown || !ok || len(value) != 3 {
