@@ -49,7 +49,8 @@ type table struct {
 	held    int // bytes of all held segments and split heads
 	now     int64
 	buffers [][]byte
-	sums    []*[recentSegments]segmentSum // for reuse
+	pieces  []*[recentPieces]piece // for reuse
+	recall  recall
 	seed    maphash.Seed
 }
 
@@ -227,19 +228,19 @@ func (t *table) recycle(b []byte) {
 	}
 }
 
-// newSums returns sums of no segment.
-func (t *table) newSums() *[recentSegments]segmentSum {
-	if n := len(t.sums); n > 0 {
-		s := t.sums[n-1]
-		t.sums = t.sums[:n-1]
-		*s = [recentSegments]segmentSum{}
-		return s
+// newPieces returns pieces of nothing.
+func (t *table) newPieces() *[recentPieces]piece {
+	if n := len(t.pieces); n > 0 {
+		p := t.pieces[n-1]
+		t.pieces = t.pieces[:n-1]
+		*p = [recentPieces]piece{}
+		return p
 	}
-	return new([recentSegments]segmentSum)
+	return new([recentPieces]piece)
 }
 
-func (t *table) recycleSums(s *[recentSegments]segmentSum) {
-	if s != nil && len(t.sums) < 1024 {
-		t.sums = append(t.sums, s)
+func (t *table) recyclePieces(p *[recentPieces]piece) {
+	if p != nil && len(t.pieces) < 1024 {
+		t.pieces = append(t.pieces, p)
 	}
 }

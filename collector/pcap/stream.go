@@ -1,7 +1,5 @@
 package pcap
 
-import "hash/maphash"
-
 // A connection hands the bytes of its two directions to a protocol in causal
 // order: in the order of the sequence numbers, and never before the bytes of
 // the other direction that the segment itself acknowledges. So an answer is
@@ -73,49 +71,16 @@ type direction struct {
 	absent   bool
 	closed   bool
 	hasAcked bool
-	// lastSum is where in sums the newest is.
-	lastSum uint8
+	// lastPiece is where in pieces the newest is.
+	lastPiece uint8
 	// first is where next began, next the number of the byte to come, acked the
 	// highest that this direction's bytes were acknowledged up to by the peer.
 	first, next, acked uint32
 	heldBytes          uint32
 	// held are segments that came too early, in order and without overlap.
 	held []segment
-	// sums are of the segments that came last; nil before the first.
-	sums *[recentSegments]segmentSum
-}
-
-// recentSegments is how many segments of a direction are remembered, to tell
-// whether what is sent again is the same.
-const recentSegments = 8
-
-// segmentSum remembers a segment by a sum of its bytes.
-type segmentSum struct {
-	seq, length uint32
-	sum         uint64
-}
-
-// conflicts remembers a segment, and reports whether its place held other bytes
-// before. Of a receiver that took the others nobody knows what it read. A single
-// byte is no proof: keep-alives send one that means nothing.
-func (d *direction) conflicts(t *table, seq uint32, data []byte) bool {
-	if len(data) < 2 {
-		return false
-	}
-	sum := maphash.Bytes(t.seed, data)
-	if d.sums == nil {
-		d.sums = t.newSums()
-	}
-	if seq != d.next || len(d.held) > 0 { // else nothing was there before
-		for i := range d.sums {
-			if s := &d.sums[i]; s.seq == seq && s.length == uint32(len(data)) {
-				return s.sum != sum
-			}
-		}
-	}
-	d.lastSum = (d.lastSum + 1) % recentSegments
-	d.sums[d.lastSum] = segmentSum{seq, uint32(len(data)), sum}
-	return false
+	// pieces are what passed last (recall.go); nil before the first.
+	pieces *[recentPieces]piece
 }
 
 // connection is one TCP connection.
@@ -127,6 +92,8 @@ type connection struct {
 	// handshake showed it.
 	client      side
 	clientKnown bool
+	// bothOpened says that both sides opened it at once: either may be the client.
+	bothOpened bool
 	// over says that both directions ended; what still comes is late.
 	over bool
 	// conflicting says that the same place was sent with different bytes: from
@@ -172,10 +139,7 @@ func (c *connection) packet(from side, p *packet) {
 	}
 	if len(p.payload) > 0 {
 		d.dataSeen = true
-		if d.conflicts(c.table, p.seq, p.payload) {
-			c.table.stats.Conflicting++
-			c.conflicting = true
-		}
+		c.compare(from, d, p)
 	}
 	switch {
 	case before(s.end(), d.next) || s.end() == d.next && !s.fin && !s.rst:
@@ -192,7 +156,11 @@ func (c *connection) packet(from side, p *packet) {
 func (c *connection) attach(from side, p *packet) {
 	d, peer := &c.dirs[from], &c.dirs[from.other()]
 	if p.flags&flagSYN != 0 {
-		if !c.clientKnown {
+		if p.flags&flagACK == 0 && c.clientKnown && c.client != from && !d.started {
+			// Both open it at once: either may be the client.
+			c.clientKnown, c.bothOpened = false, true
+		}
+		if !c.clientKnown && !c.bothOpened {
 			c.clientKnown, c.client = true, from
 			if p.flags&flagACK != 0 {
 				c.client = from.other()
@@ -327,8 +295,8 @@ func (c *connection) finish() {
 	c.proto = nothing
 	for i := range c.dirs {
 		c.release(side(i))
-		c.table.recycleSums(c.dirs[i].sums)
-		c.dirs[i].sums = nil
+		c.table.recyclePieces(c.dirs[i].pieces)
+		c.dirs[i].pieces = nil
 	}
 	c.table.ended(c)
 }

@@ -97,10 +97,10 @@ func TestStreams(t *testing.T) {
 			want: "GET a/1 201 0/4 complete", check: func(s Stats) bool { return s.Overlapping == 1 }},
 		{name: "the first of overlapping bytes win", parts: []part{
 			{from: 'c', text: q1[:10]}, {from: 'c', at: 5, text: "XXXXX" + q1[10:]}, {from: 's', has: ql, text: a1}},
-			want: "GET a/1 201 0/4 complete"},
+			want: "GET a/1 201 0/4 gap"},
 		{name: "the first of held overlapping bytes win", parts: []part{
 			{from: 'c', at: 8, text: q1[8:12]}, {from: 'c', at: 4, text: "/1 HXXXX" + q1[12:]}, {from: 'c', text: q1[:4]}, {from: 's', has: ql, text: a1}},
-			want: "GET a/1 201 0/4 complete"},
+			want: "GET a/1 201 0/4 gap"},
 		{name: "a held segment inside a longer one", parts: []part{
 			{from: 'c', at: 10, text: q1[10:12]}, {from: 'c', at: 5, text: q1[5:]}, {from: 'c', text: q1}, {from: 's', has: ql, text: a1}},
 			want: "GET a/1 201 0/4 complete"},

@@ -244,7 +244,7 @@ func TestTruthOfGo(t *testing.T) {
 				}
 			}
 			group.Wait()
-			givenUp(t, l, address)
+			givenUp(t, l)
 			graceful(t, l)
 		})
 		agree(t, key, l, calls, stats)
@@ -325,13 +325,13 @@ func listen(t *testing.T, h http.Handler, change func(*http.Server)) string {
 
 // givenUp makes calls whose client goes away while it waits: HTTP/1 closes, HTTP/2
 // resets the stream.
-func givenUp(t *testing.T, l *ledger, address string) {
+func givenUp(t *testing.T, l *ledger) {
 	t.Helper()
 	slow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		l.add(entry{Method: r.Method, Path: r.URL.Path, Status: 200, Authorization: r.Header.Get("Authorization"), GRPC: -1, Cut: true})
 		<-r.Context().Done()
 	})
-	address = listen(t, slow, nil)
+	address := listen(t, slow, nil)
 	for i, name := range []string{"gone", "h2gone"} {
 		c := newCaller(t, address, name, i > 0)
 		var group sync.WaitGroup

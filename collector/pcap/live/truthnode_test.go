@@ -17,7 +17,7 @@ import (
 
 	"github.com/scopedrift/scopedrift/collector/redact"
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
+	"golang.org/x/net/http2/h2c" //lint:ignore SA1019 no other server for Go upgrades
 )
 
 // program finds a program that a test needs. Where it is missing the test is skipped,
@@ -113,5 +113,7 @@ func TestTruthOfCurl(t *testing.T) {
 // upgrading serves HTTP/1 that may become HTTP/2.
 func upgrading(t *testing.T, l *ledger) string {
 	t.Helper()
-	return listen(t, h2c.NewHandler(handler(l), &http2.Server{}), func(s *http.Server) { s.Protocols = nil })
+	//lint:ignore SA1019 no other server for Go upgrades
+	h := h2c.NewHandler(handler(l), &http2.Server{})
+	return listen(t, h, func(s *http.Server) { s.Protocols = nil })
 }
