@@ -51,7 +51,9 @@ func (h *http1) untilClose(r *messageReader, isRequest bool, c chunk) int {
 
 // bodyBytes counts bytes of a body, and keeps those that somebody reads.
 func (h *http1) bodyBytes(r *messageReader, isRequest bool, b []byte) {
-	r.body += uint64(len(b))
+	if r.body += uint64(len(b)); !r.sampled {
+		return
+	}
 	if s := h.sample(isRequest); s != nil {
 		h.out.keep(s, b)
 	}

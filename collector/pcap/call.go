@@ -35,7 +35,9 @@ type builder struct {
 	evidence identify.Evidence
 	identity identify.Identity
 	strings  interner
-	queries  [256]queryNames
+	// texts are those in which no secret was found.
+	texts   interner
+	queries [256]queryNames
 	// keys are the secrets of TLS that the capture told, and those given.
 	keys [2]*TLSKeys
 
@@ -98,8 +100,8 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 		c.Resource = string(object[:min(len(object), maxPath)])
 	}
 	c.QueryKeys = b.queryKeys(query)
-	if host := b.host(d, x.connect); len(host) > 0 {
-		c.Host = b.strings.of(host)
+	if c.Host = b.strings.of(b.host(d, x.connect)); c.Host == "" {
+		c.Host = b.endpointName(o.server)
 	}
 	c.UserAgent = b.text(d.userAgent, maxText)
 	c.Tenant = b.text(d.tenant, maxID)
@@ -129,7 +131,6 @@ func (b *builder) place(c *schema.Call, o origin, nanos int64, what string, ordi
 	c.ID = b.key.Sum("pcap "+what, id[:])
 	c.PeerAddress = address(client)
 	c.ClientAddress = c.PeerAddress
-	c.Host = b.endpointName(server)
 }
 
 func address(e *endpoint) netip.Addr { return netip.AddrFrom16([16]byte(e[:16])).Unmap() }
@@ -233,6 +234,7 @@ func (b *builder) orphanOf(o origin, ordinal uint64, status uint16, decision sch
 	b.stats.Orphans++
 	var c schema.Call
 	b.place(&c, o, nanos, "orphan", ordinal)
+	c.Host = b.endpointName(o.server)
 	c.Status = status
 	c.Decision = decision
 	c.Quality = schema.QualityOrphan
@@ -244,7 +246,7 @@ func (b *builder) emit(x *exchange) {
 	b.readBodies(x)
 	b.append(&x.call)
 	b.live--
-	if len(b.free) < 1024 {
+	if len(b.free) < max(1024, b.live) {
 		b.free = append(b.free, x)
 	}
 }
@@ -268,7 +270,15 @@ func (b *builder) text(value []byte, limit int) string {
 	if len(value) == 0 {
 		return ""
 	}
+	known := b.texts.slot(value)
+	if len(value) <= limit && *known == string(value) {
+		return *known // most clients send the same text with each request
+	}
 	clean := b.scrub.Text(value)
+	if len(value) <= limit && bytes.Equal(clean, value) {
+		*known = b.strings.of(value)
+		return *known
+	}
 	return b.strings.of(clean[:min(len(clean), limit)])
 }
 
@@ -346,11 +356,16 @@ func (i *interner) of(b []byte) string {
 	if len(b) == 0 {
 		return ""
 	}
-	slot := &i.slots[maphash.Bytes(i.seed, b)%uint64(len(i.slots))]
+	slot := i.slot(b)
 	if *slot != string(b) {
 		*slot = string(b)
 	}
 	return *slot
+}
+
+// slot returns where a string is, if it is remembered.
+func (i *interner) slot(b []byte) *string {
+	return &i.slots[maphash.Bytes(i.seed, b)%uint64(len(i.slots))]
 }
 
 func upgradeOf(value []byte) upgrade {

@@ -176,9 +176,9 @@ func newRun(cfg *Config, in collector.Input, sink collector.Sink) *run {
 		key: cfg.Key, scrub: redact.NewScrubber(cfg.Key), identifier: identify.New(cfg.Key),
 		limits: cfg.Limits, stats: r.stats, tenantHeader: cfg.TenantHeader,
 		source:  schema.Source{Type: "pcap", Name: in.Name},
-		strings: interner{seed: maphash.MakeSeed()},
-		tables:  cfg.Limits.TableBytes,
-		keys:    [2]*TLSKeys{NewTLSKeys(), cfg.TLSKeys},
+		strings: interner{seed: maphash.MakeSeed()}, texts: interner{seed: maphash.MakeSeed()},
+		tables: cfg.Limits.TableBytes,
+		keys:   [2]*TLSKeys{NewTLSKeys(), cfg.TLSKeys},
 	}
 	r.builder.blocks = blockReader{head: &r.builder.head, tenant: cfg.TenantHeader, budget: &r.builder.tables}
 	r.table = newTable(cfg.Limits, r.stats, func(c *connection) protocol { return newSniffer(c, r.builder) })
