@@ -103,10 +103,15 @@ func (h *http1) chunked(r *messageReader, isRequest bool, c chunk) int {
 			ok = r.chunkSize(b)
 		case phaseChunkEnd:
 			ok = b == '\n' || b == '\r' && r.line == 0
+			r.odd = r.odd || b == '\n' && r.line == 0
 			if r.line++; b == '\n' {
 				r.chunks()
 			}
 		case phaseTrailer:
+			r.odd = r.odd || b == '\n' && !r.cr
+			if r.cr = b == '\r'; r.odd {
+				h.taint(r)
+			}
 			if r.remain++; b == '\n' && r.line == 0 {
 				h.done(r, isRequest, c.seq+uint32(i)+1, c.nanos)
 				return i + 1
@@ -117,6 +122,9 @@ func (h *http1) chunked(r *messageReader, isRequest bool, c chunk) int {
 				r.line++
 			}
 			ok = r.remain < maxTrailer
+		}
+		if r.odd {
+			h.taint(r)
 		}
 		if !ok {
 			// The framing is broken: what follows cannot be told apart.
@@ -132,6 +140,15 @@ func (h *http1) chunked(r *messageReader, isRequest bool, c chunk) int {
 	return len(c.data)
 }
 
+// taint says that readers differ about the lines of a chunked body.
+func (h *http1) taint(r *messageReader) {
+	r.odd = false
+	if !h.tainted {
+		h.out.stats.Ambiguous++
+		h.tainted = true
+	}
+}
+
 // chunkSize reads a byte of a chunk's size line.
 func (r *messageReader) chunkSize(b byte) bool {
 	r.line++
@@ -140,14 +157,20 @@ func (r *messageReader) chunkSize(b byte) bool {
 		if r.digits == 0 {
 			return false
 		}
-		r.line = 0
+		r.odd = !r.cr // LF alone ends the line for some readers only
+		r.line, r.cr = 0, false
 		if r.remain = r.size; r.size == 0 {
 			r.phase = phaseTrailer
 		} else {
 			r.phase = phaseChunk
 		}
 		return true
-	case r.quiet || b == '\r':
+	case r.cr:
+		return false
+	case b == '\r':
+		r.cr = true
+		return r.digits > 0
+	case r.quiet:
 		return r.line < maxChunkLine
 	case b == ';' || b == ' ' || b == '\t':
 		r.quiet = true

@@ -112,6 +112,9 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 		c.TraceID = hexID(d.b3TraceID)
 	}
 	b.identify(d, c, truncated)
+	if x.doubtful = d.doubtful; x.doubtful {
+		b.stats.Ambiguous++
+	}
 	if !truncated {
 		b.sampleRequest(x, d)
 	}
@@ -244,6 +247,9 @@ func (b *builder) orphanOf(o origin, ordinal uint64, status uint16, decision sch
 // emit hands a finished exchange on and takes it back for reuse.
 func (b *builder) emit(x *exchange) {
 	b.readBodies(x)
+	if x.doubtful && x.call.Quality.Certain() {
+		x.call.Quality = schema.QualityGap
+	}
 	b.append(&x.call)
 	b.live--
 	if len(b.free) < max(1024, b.live) {

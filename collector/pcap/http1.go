@@ -36,6 +36,9 @@ type messageReader struct {
 	sampled bool
 	// quiet says that the rest of a chunk's size line means nothing.
 	quiet bool
+	// cr says that CR came last, odd that a line of a chunked body ended as it should
+	// not.
+	cr, odd bool
 	// born says that an answer begins in what was lost last, lately that none was
 	// read since (align.go).
 	born, lately bool

@@ -37,6 +37,8 @@ type exchange struct {
 	// afterHole says that bytes before it are lost that may be requests.
 	afterHole bool
 	truncated bool
+	// doubtful says that readers may differ about who calls whom.
+	doubtful bool
 	// requestDone, answered and answerDone are the steps it went through.
 	requestDone, answered, answerDone bool
 	nanos                             int64
@@ -196,7 +198,7 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 	}
 	h.answersSince++
 	x, quality := h.match(r)
-	if status == 101 && !truncated && x != nil && (x.upgrade == upgradeHTTP2 || x.upgrade != upgradeNone && upgradeOf(h.head.upgrade) == upgradeHTTP2) {
+	if status == 101 && !truncated && x != nil && x.changesTo(upgradeOf(h.head.upgrade)) == upgradeHTTP2 {
 		r.phase = phaseIdle
 		return h.toHTTP2(x, quality)
 	}
@@ -237,6 +239,15 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 		return h.become(newSniffer(h.conn, h.out).settle(speaksUpgraded))
 	}
 	return nil
+}
+
+// changesTo returns what a 101 that names to changes to: to, or what the request asks
+// for where it names nothing.
+func (x *exchange) changesTo(to upgrade) upgrade {
+	if to == upgradeNone || x.upgrade == upgradeNone {
+		return x.upgrade
+	}
+	return to
 }
 
 // toHTTP2 changes the version: the answer to the request comes on stream 1.
