@@ -42,6 +42,9 @@ type messageReader struct {
 	// born says that an answer begins in what was lost last, lately that none was
 	// read since (align.go).
 	born, lately bool
+	// guessed says that it was said of a hole what it likely held, interim that the
+	// last answer was one, whose final one is still to come.
+	guessed, interim bool
 	// bodyless says that the method of the request is unknown, so that the
 	// body may be left out in spite of its length (an answer to HEAD).
 	bodyless bool
@@ -63,6 +66,9 @@ type messageReader struct {
 	digits, line int
 	// tail are the last bytes that were passed over (align.go).
 	tail uint32
+	// longest is the longest segment; begun counts the messages, inside those that
+	// began inside of a segment (likely.go).
+	longest, begun, inside uint32
 	// head is a head that spans segments; scanned is how much of it was looked
 	// through for its end.
 	head    []byte
@@ -92,6 +98,9 @@ func (h *http1) data(from side, c chunk) (protocol, chunk) {
 	r, isRequest := &h.answer, from == h.client
 	if isRequest {
 		r = &h.request
+	}
+	if c.start {
+		r.longest = max(r.longest, uint32(len(c.data)))
 	}
 	for len(c.data) > 0 {
 		var n int
@@ -145,6 +154,12 @@ func (h *http1) idle(r *messageReader, c chunk) int {
 
 func (r *messageReader) start(c chunk) {
 	r.phase = phaseHead
+	if !r.interim {
+		if r.begun++; !c.start {
+			r.inside++
+		}
+	}
+	r.interim = false
 	r.begin.seq, r.begin.ack, r.begin.hasAck, r.begin.nanos = c.seq, c.ack, c.hasAck, c.nanos
 	r.head, r.scanned, r.body = r.head[:0], 0, 0
 }
@@ -369,7 +384,7 @@ func (h *http1) gap(from side, seq, n uint32) {
 		s.cut = true
 	}
 	// What follows a message whose end is known is another.
-	lost := hole{bytes: n, born: r.phase == phaseIdle || r.phase == phaseBody && !r.bodyless}
+	lost := hole{bytes: n, born: r.phase == phaseIdle || r.phase == phaseBody && !r.bodyless, likely: r.likelyLost(n)}
 	switch r.phase {
 	case phaseBody, phaseChunk:
 		r.bodyless = false
@@ -389,6 +404,7 @@ func (h *http1) gap(from side, seq, n uint32) {
 		if lost.bytes -= uint32(k); lost.bytes == 0 {
 			return
 		}
+		lost.likely = unknownNumber
 	case phaseUntilClose:
 		r.body += uint64(n)
 		return
