@@ -41,8 +41,9 @@ type builder struct {
 	// keys are the secrets of TLS that the capture told, and those given.
 	keys [2]*TLSKeys
 
-	// calls are those that no batch holds yet.
+	// calls are those that no batch holds yet; overflow is asked after each.
 	calls     []schema.Call
+	overflow  func()
 	qualities [6]uint64
 	free      []*exchange
 	live      int // exchanges that are not emitted
@@ -269,6 +270,9 @@ func (b *builder) append(c *schema.Call) {
 		b.qualities[c.Quality]++
 	}
 	b.calls = append(b.calls, *c)
+	if b.overflow != nil {
+		b.overflow()
+	}
 }
 
 // text returns a header value without secrets, cut to limit.

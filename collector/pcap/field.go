@@ -15,6 +15,9 @@ const (
 	// fieldUnseen is one of HTTP/2 whose name stands in a table slot that was
 	// filled where nobody saw it. It may be any.
 	fieldUnseen
+	// fieldOdd is one of HTTP/2 with capitals in its name: against the rules, so that
+	// a server refuses it, or takes it as meant.
+	fieldOdd
 
 	fieldMethod
 	fieldScheme
