@@ -1,6 +1,7 @@
 package detector
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -27,15 +28,63 @@ func wholeHours(w schema.Window) string {
 // objectsOf merges the sketches of distinct objects.
 const objectsOf = "uniqCombinedMerge(12)(objects)"
 
+// pacedHours bounds the hours of operations that one question for paces folds: a
+// sketch for each, of up to three kilobytes, must fit the engine's memory.
+const pacedHours = 65_536
+
 // Paces reads the rollup of that name. Its sketches are what costs, so it is found
-// out first which operations have so many calls on a day, and of those in an hour:
-// few. Where two reporters saw one call, the higher-ranking one counts.
+// out first who called an operation so often in an hour, and how much there is to
+// fold for them: most never did. Where two reporters saw one call, the
+// higher-ranking one counts.
 func (s *store) Paces(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, least uint64, each func(*rule.Pace) error) error {
-	busy := "SELECT credential, service, operation FROM " + table.UseDay + " WHERE credential IN " + hashList(hashes) +
-		fmt.Sprintf(" AND decision IN (%d, %d, %d)", schema.DecisionAllowed, schema.DecisionNoEffect, schema.DecisionDenied) +
-		" GROUP BY credential, service, operation, reporter, day HAVING sum(calls) >= " + fmt.Sprint(least)
-	busy = "SELECT credential, service, operation FROM " + table.Pace + " WHERE credential IN " + hashList(hashes) + wholeHours(w) +
-		" AND (credential, service, operation) IN (" + busy + ") GROUP BY credential, service, operation, reporter, hour HAVING sum(calls) >= " + fmt.Sprint(least)
+	var busy []schema.PrincipalHash
+	var hours uint64
+	ask := func() error {
+		if len(busy) == 0 {
+			return nil
+		}
+		part := busy
+		busy, hours = nil, 0
+		return s.pacesOf(ctx, w, part, least, each)
+	}
+	statement := "SELECT credential, sum(n) FROM (SELECT credential, count() AS n FROM (" + busyHours(w, hashes) +
+		") GROUP BY credential, service, operation HAVING max(c) >= " + fmt.Sprint(least) + ") GROUP BY credential ORDER BY credential"
+	type amount struct {
+		hash  schema.PrincipalHash
+		hours uint64
+	}
+	var all []amount
+	err := s.query(ctx, "read who works fast", statement, func(rows driver.Rows) error {
+		var one amount
+		var hash string
+		err := rows.Scan(&hash, &one.hours)
+		copy(one.hash[:], hash)
+		all = append(all, one)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, one := range all {
+		if hours+one.hours > pacedHours {
+			if err := ask(); err != nil {
+				return err
+			}
+		}
+		busy, hours = append(busy, one.hash), hours+one.hours
+	}
+	return ask()
+}
+
+// busyHours counts the calls of every hour of operations, as each reporter saw it.
+func busyHours(w schema.Window, hashes []schema.PrincipalHash) string {
+	return "SELECT credential, service, operation, reporter, hour, sum(calls) AS c FROM " + table.Pace + " WHERE credential IN " + hashList(hashes) + wholeHours(w) +
+		" GROUP BY credential, service, operation, reporter, hour"
+}
+
+// pacesOf reads the paces of some principals.
+func (s *store) pacesOf(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, least uint64, each func(*rule.Pace) error) error {
+	busy := "SELECT credential, service, operation FROM (" + busyHours(w, hashes) + ") WHERE c >= " + fmt.Sprint(least)
 	hours := "SELECT credential, service, operation, reporter, hour, sum(calls) AS c, sum(missed) AS m, " + objectsOf + " AS o FROM " + table.Pace +
 		" WHERE credential IN " + hashList(hashes) + wholeHours(w) + " AND (credential, service, operation) IN (" + busy + ")" +
 		" GROUP BY credential, service, operation, reporter, hour"
@@ -97,24 +146,102 @@ func (s *store) Visits(ctx context.Context, keys []rule.VisitKey, each func(*rul
 	})
 }
 
-// RouteNorms reads how many objects the hours of operations touch.
+// normOps bounds the operations of one question for norms, since everybody's hours
+// of them are folded.
+const normOps = 64
+
+// RouteNorms reads how often an hour of each operation touched how many objects, of
+// everybody and of those that ask, and takes the one from the other: so operations
+// are asked about once, however many ask.
 func (s *store) RouteNorms(ctx context.Context, w schema.Window, keys []rule.NormKey, each func(*rule.RouteNorm) error) error {
+	keys = slices.Clone(keys)
+	slices.SortFunc(keys, func(a, b rule.NormKey) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Operation, b.Operation), slices.Compare(a.Hash[:], b.Hash[:]))
+	})
+	for len(keys) > 0 {
+		n, ops := 0, map[rule.Op]bool{}
+		for ; n < len(keys) && n < maxHashes; n++ {
+			if ops[keys[n].Op] = true; len(ops) > normOps {
+				break
+			}
+		}
+		if err := s.routeNorms(ctx, w, keys[:n], each); err != nil {
+			return err
+		}
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// objectHours counts the hours of an operation by how many objects they touched.
+type objectHours struct {
+	principals uint64
+	hours      map[uint64]uint64
+}
+
+func (s *store) routeNorms(ctx context.Context, w schema.Window, keys []rule.NormKey, each func(*rule.RouteNorm) error) error {
+	hashes := map[schema.PrincipalHash]bool{}
+	var ops, askers []string
 	for _, k := range keys {
-		statement := "SELECT toUInt64(arraySort(groupArray(o))[least(count(), 1 + toUInt64(floor(0.995 * count())))]), toUInt64(uniqExact(credential)), toUInt64(count()) FROM (" +
-			"SELECT credential, hour, " + objectsOf + " AS o FROM " + table.Pace + " WHERE service = " + literal(k.Service) + " AND operation = " + literal(k.Operation) +
-			" AND credential != " + bytesLiteral(k.Hash[:]) + wholeHours(w) + " GROUP BY credential, hour) HAVING count() > 0"
-		err := s.query(ctx, "read what operations are used for", statement, func(rows driver.Rows) error {
-			n := rule.RouteNorm{NormKey: k}
-			if err := rows.Scan(&n.Most, &n.Principals, &n.Hours); err != nil {
+		hashes[k.Hash] = true
+		ops = append(ops, "("+literal(k.Service)+", "+literal(k.Operation)+")")
+		askers = append(askers, "("+bytesLiteral(k.Hash[:])+", "+literal(k.Service)+", "+literal(k.Operation)+")")
+	}
+	read := func(by, where string) (map[rule.NormKey]objectHours, error) {
+		found := map[rule.NormKey]objectHours{}
+		statement := "SELECT " + by + ", service, operation, toUInt64(uniqExact(credential)), sumMap(map(o, toUInt64(1))) FROM (SELECT credential, service, operation, hour, " + objectsOf +
+			" AS o FROM " + table.Pace + " WHERE " + where + wholeHours(w) + " GROUP BY credential, service, operation, hour) GROUP BY 1, service, operation"
+		return found, s.query(ctx, "read what operations are used for", statement, func(rows driver.Rows) error {
+			var k rule.NormKey
+			var hash string
+			var one objectHours
+			if err := rows.Scan(&hash, &k.Service, &k.Operation, &one.principals, &one.hours); err != nil {
 				return err
 			}
-			return each(&n)
+			copy(k.Hash[:], hash)
+			found[k] = one
+			return nil
 		})
-		if err != nil {
-			return err
+	}
+	all, err := read("''", "(service, operation) IN ("+strings.Join(slices.Compact(ops), ", ")+")")
+	if err != nil {
+		return err
+	}
+	own, err := read("credential", "credential IN "+hashList(sortedHashes(hashes))+" AND (credential, service, operation) IN ("+strings.Join(askers, ", ")+")")
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if n, ok := all[rule.NormKey{Op: k.Op}].without(own[k]); ok {
+			n.NormKey = k
+			if err := each(&n); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// without is the norm of all hours but one principal's own; false where there are
+// no others.
+func (h objectHours) without(own objectHours) (n rule.RouteNorm, ok bool) {
+	var counts []uint64
+	for objects, hours := range h.hours {
+		if rest := hours - own.hours[objects]; rest > 0 {
+			n.Hours += rest
+			counts = append(counts, objects)
+		}
+	}
+	slices.Sort(counts)
+	left := uint64(0.995 * float64(n.Hours))
+	for _, objects := range counts {
+		if n.Most = objects; left < h.hours[objects]-own.hours[objects] {
+			break
+		}
+		left -= h.hours[objects] - own.hours[objects]
+	}
+	n.Principals = h.principals - own.principals
+	return n, n.Hours > 0
 }
 
 // Surges reads who else was busy at a service in an hour.
@@ -138,22 +265,21 @@ func (s *store) Surges(ctx context.Context, w schema.Window, keys []rule.SurgeKe
 	return nil
 }
 
-// pacedHashes bounds the principals of one question for paces: a sketch for every
-// hour of every operation must fit the engine's memory, a month of sixty of them
-// does in some hundred megabytes.
-const pacedHashes = 64
-
 // paces asks how fast the subjects of a chunk work, and then, of ever less, what
 // else tells whether that is unusual.
 func (r *run) paces(ctx context.Context, c *chunk) error {
 	w := schema.Window{From: r.env.Since.Truncate(time.Hour), To: r.folded.To}
-	for hashes := range slices.Chunk(c.hashesOf((*rule.Set).WantsPaces), pacedHashes) {
+	for hashes := range slices.Chunk(c.hashesOf((*rule.Set).WantsPaces), maxHashes) {
 		if err := r.facts.Paces(ctx, w, hashes, rule.LeastPace, func(p *rule.Pace) error { c.byHash[p.Hash].set.Pace(p); return nil }); err != nil {
 			return err
 		}
 	}
+	var norms []rule.NormKey
 	for _, one := range c.work {
-		if err := r.facts.RouteNorms(ctx, w, one.set.Norms(), func(n *rule.RouteNorm) error { one.set.Norm(n); return nil }); err != nil {
+		norms = append(norms, one.set.Norms()...)
+	}
+	if len(norms) > 0 {
+		if err := r.facts.RouteNorms(ctx, w, norms, func(n *rule.RouteNorm) error { c.byHash[n.Hash].set.Norm(n); return nil }); err != nil {
 			return err
 		}
 	}
