@@ -66,12 +66,10 @@ type alignment struct {
 type hole struct {
 	bytes uint32
 	born  bool
-	// likely is how many messages were probably lost whole (likely.go).
-	likely int
 }
 
 // unsized is a hole of which nothing is known.
-var unsized = hole{likely: unknownNumber}
+var unsized hole
 
 // leastRequest is the shortest request there is: "GET / HTTP/1.1", and an empty line.
 const leastRequest = 18
@@ -94,8 +92,6 @@ type looseAnswer struct {
 	bytes      uint64
 	// first says that it may have been found in a body, body that it has one.
 	first, body, truncated, done bool
-	// likely is the ordinal of the request that is likely its own (likely.go).
-	likely uint64
 }
 
 // misalign takes note that messages of a direction are lost.
@@ -115,7 +111,7 @@ func (h *http1) misalign(isRequest bool, what hole) {
 		h.room += uint64(what.bytes) // and no request in between
 	case isRequest:
 		h.forgetAlignment()
-		if h.pipelined && !h.rowKnown {
+		if h.pipelined {
 			h.unanswered(len(h.pending))
 		}
 	case !h.unaligned:
@@ -127,7 +123,7 @@ func (h *http1) misalign(isRequest bool, what hole) {
 			h.lo += len(h.loose)
 		}
 		h.hi = unbounded
-		h.giveLoose(len(h.loose))
+		h.letLoose(len(h.loose))
 	}
 	if !isRequest {
 		h.answer.born, h.answer.tail, h.answer.lately = h.answer.born || what.born, 0, true
@@ -137,8 +133,8 @@ func (h *http1) misalign(isRequest bool, what hole) {
 
 // forgetAlignment says that nothing is known of skip.
 func (h *http1) forgetAlignment() {
-	h.giveLoose(len(h.loose))
-	if h.pipelined && !h.rowKnown {
+	h.letLoose(len(h.loose))
+	if h.pipelined {
 		h.unanswered(h.whole) // nobody knows how many were lost behind them
 	}
 	h.unaligned, h.whole, h.lo, h.hi, h.room = true, 0, -unbounded, unbounded, 0
@@ -244,7 +240,6 @@ func (h *http1) align() {
 	h.trial, h.runsEmpty = true, 0
 	h.pairLoose(h.lo, schema.QualityComplete)
 	h.unaligned, h.broken, h.answersLost = false, false, false
-	h.forgetRow()
 }
 
 // isFirst reports whether the answer that begins may stand for the one that was lost.
@@ -330,17 +325,17 @@ func (h *http1) join(x *exchange, a *looseAnswer, quality schema.Quality) {
 // unpaired keeps an answer whose head was just parsed.
 func (h *http1) unpaired(r *messageReader, truncated bool) {
 	if len(h.loose) >= maxLoose {
+		h.letLoose(1)
 		if h.lo > -unbounded {
 			h.lo++
 		}
 		if h.hi < unbounded {
 			h.hi++
 		}
-		h.giveLoose(1)
 	}
 	a := &looseAnswer{
 		begin: r.begin.seq, start: r.begin.nanos, status: uint16(h.head.status), decision: decision(h.head),
-		first: h.isFirst(), truncated: truncated, likely: h.supposeAnswer(r),
+		first: h.isFirst(), truncated: truncated,
 	}
 	if len(h.loose) == 0 {
 		h.out.doubt(h)
@@ -361,7 +356,7 @@ func (h *http1) settle() {
 	if h.hi < unbounded {
 		h.hi += len(h.loose)
 	}
-	h.giveLoose(len(h.loose))
+	h.letLoose(len(h.loose))
 }
 
 // alignEnd pairs what is left from the end, where both sides closed in order.
@@ -369,12 +364,9 @@ func (h *http1) alignEnd() {
 	skip := len(h.pending) - len(h.loose)
 	if h.unaligned && !h.contradicted && h.whole == 0 && !h.requestHole && !h.answer.lately && h.conn.dirs[0].closed && h.conn.dirs[1].closed &&
 		skip >= h.lo && skip <= h.hi && !h.rulesOut(skip) {
-		if h.likelySkip(skip) {
-			h.pairLoose(skip, schema.QualityGap)
-		}
-		h.letLoose(len(h.loose))
+		h.pairLoose(skip, schema.QualityGap)
 	}
-	h.giveLoose(len(h.loose))
+	h.letLoose(len(h.loose))
 	h.endTrial(len(h.pending) == 0 && h.conn.dirs[0].closed && h.conn.dirs[1].closed)
 }
 

@@ -100,8 +100,8 @@ func FuzzStream(f *testing.F) {
 			}
 			r.table.packet(&p)
 		}
-		for c := r.table.any(); c != nil; c = r.table.any() {
-			r.table.remove(c)
+		for r.table.oldest != nil {
+			r.table.remove(r.table.oldest)
 		}
 		r.finish()
 		settled(t, r)

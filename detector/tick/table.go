@@ -52,12 +52,7 @@ func (t *Table) lease() time.Duration {
 
 // Touched lists of which principals calls were stored at or after a time.
 func (t *Table) Touched(ctx context.Context, since time.Time) ([]Touch, error) {
-	from := "toDateTime64('" + text(since) + "', 6, 'UTC')"
-	if since.IsZero() {
-		from = fmt.Sprintf("toStartOfMinute(now('UTC')) - toIntervalSecond(%d)", int(Overlap.Seconds()))
-	}
-	rows, err := t.Conn.Query(ctx, "SELECT credential, toStartOfMinute(stored) AS begin, count() FROM "+table.Touched+
-		" WHERE stored >= "+from+" GROUP BY credential, begin")
+	rows, err := t.Conn.Query(ctx, "SELECT credential, toStartOfMinute(stored) AS begin, count() FROM "+touchedSince(since)+" GROUP BY credential, begin")
 	if err != nil {
 		return nil, fmt.Errorf("read whose calls are new: %w", err)
 	}
@@ -72,6 +67,41 @@ func (t *Table) Touched(ctx context.Context, since time.Time) ([]Touch, error) {
 		copy(one.Principal[:], hash)
 		one.Begin = one.Begin.UTC()
 		list = append(list, one)
+	}
+	return list, rows.Err()
+}
+
+// touchedSince is what of the table Touched speaks of.
+func touchedSince(since time.Time) string {
+	from := "toDateTime64('" + text(since) + "', 6, 'UTC')"
+	if since.IsZero() {
+		from = fmt.Sprintf("toStartOfMinute(now('UTC')) - toIntervalSecond(%d)", int(Overlap.Seconds()))
+	}
+	return table.Touched + " WHERE stored >= " + from
+}
+
+// News sums up, for each principal that Touched lists, the different uses of its
+// life, and the different places of the last days: a leaked credential does what it
+// always did, from elsewhere.
+func (t *Table) News(ctx context.Context, since time.Time) (map[schema.PrincipalHash]uint64, error) {
+	of := " WHERE credential IN (SELECT DISTINCT credential FROM " + touchedSince(since) + ")"
+	statement := "SELECT credential, groupBitXor(h) FROM (" +
+		"SELECT DISTINCT credential, cityHash64(service, operation, tenant, decision, certain, presented) AS h FROM " + table.UseLife + of +
+		" UNION ALL SELECT DISTINCT credential, cityHash64(workload, client_address, user_agent) AS h FROM " + table.Places + of +
+		" AND day >= toDate(now('UTC')) - 1) GROUP BY credential"
+	rows, err := t.Conn.Query(ctx, statement)
+	if err != nil {
+		return nil, fmt.Errorf("read who did something new: %w", err)
+	}
+	defer rows.Close()
+	list := map[schema.PrincipalHash]uint64{}
+	for rows.Next() {
+		var hash string
+		var news uint64
+		if err := rows.Scan(&hash, &news); err != nil {
+			return nil, fmt.Errorf("read who did something new: %w", err)
+		}
+		list[schema.PrincipalHash([]byte(hash))] = news
 	}
 	return list, rows.Err()
 }

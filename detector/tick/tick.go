@@ -3,7 +3,9 @@
 //
 // The one function to want is [New]; [Ticker.Tick] is one step. It promises that
 // a step judges by the very function that a scan uses, and only the credentials
-// of which calls were stored since the last one, so that it costs what changed;
+// of which calls were stored since they were judged, so that it costs what changed;
+// that where those are many it judges some, the ones that did something new first,
+// and the others within a few steps;
 // that after [Config].Posture everything was judged as of one moment; that a
 // change is in the store before anybody is told; and that of several tickers on
 // one shard one works while the others stand by. It cannot see calls that were
@@ -11,7 +13,6 @@
 package tick
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,6 +52,9 @@ type Store interface {
 	// is that of a full minute. The zero time means what may still become visible:
 	// the minutes of [Overlap] before the store's own now.
 	Touched(ctx context.Context, since time.Time) ([]Touch, error)
+	// News says of each of these principals in a number what it was seen doing. Only
+	// that it is another one means something: there may be something new.
+	News(ctx context.Context, since time.Time) (map[schema.PrincipalHash]uint64, error)
 	// Findings lists all findings, the resolved ones too.
 	Findings(ctx context.Context) ([]schema.Finding, error)
 	// Suppressions lists what is silenced at a time, by finding.
@@ -82,6 +86,9 @@ type Config struct {
 	// hour. It is also judged at the first step, when the catalogue changed, and
 	// when the day of the latest call did.
 	Posture time.Duration
+	// Turn is how many principals a step judges at least, if so many have new calls;
+	// default 256. Who did something new comes first.
+	Turn int
 	// MinDays and Horizon are those of [detector.Config].
 	MinDays, Horizon int
 	// Now is the clock; default time.Now.
@@ -160,6 +167,9 @@ type Ticker struct {
 	// seen are the touches within the Overlap that were judged, upto their latest.
 	seen map[Minute]uint64
 	upto time.Time
+	// turns are when the principals with such touches were judged, in steps.
+	turns map[schema.PrincipalHash]turn
+	step  uint64
 	// full is when everything was judged, with which catalogue, and on which day of
 	// the store; moved says that something was judged since.
 	full   time.Time
@@ -240,12 +250,8 @@ func (t *Ticker) Tick(ctx context.Context, everything bool) (Result, error) {
 	if moved {
 		t.foreign = others
 	}
-	var touches []Touch
-	since := t.upto
-	if !since.IsZero() {
-		since = since.Add(-Overlap)
-	}
-	if touches, err = t.cfg.Store.Touched(ctx, since); err != nil {
+	touches, err := t.cfg.Store.Touched(ctx, t.since())
+	if err != nil {
 		return Result{}, err
 	}
 	fresh := t.fresh(touches)
@@ -267,10 +273,19 @@ func (t *Ticker) Tick(ctx context.Context, everything bool) (Result, error) {
 		t.count(func(s *Stats) { s.Idle++ })
 		return result, nil
 	}
+	var news map[schema.PrincipalHash]uint64
+	if !result.Full {
+		if fresh, news, err = t.next(ctx, fresh); err != nil {
+			return Result{}, err
+		}
+	}
 	if err := t.judge(ctx, cat, fresh, &result); err != nil {
 		return t.standby(err)
 	}
-	t.remember(touches)
+	if result.Full {
+		fresh = nil
+	}
+	t.remember(touches, fresh, news)
 	t.count(func(s *Stats) {
 		s.Steps++
 		s.Credentials += uint64(result.Credentials)
@@ -313,6 +328,7 @@ func (t *Ticker) load(ctx context.Context) error {
 		all[list[i].ID] = one
 	}
 	t.known, t.seen, t.upto, t.full, t.digest = all, nil, time.Time{}, time.Time{}, ""
+	t.turns = map[schema.PrincipalHash]turn{}
 	return nil
 }
 
@@ -326,33 +342,6 @@ func (t *Ticker) stored(f *schema.Finding) (known, error) {
 		one.until = s.Until
 	}
 	return one, nil
-}
-
-// fresh are the principals whose touches were not judged yet, each once.
-func (t *Ticker) fresh(touches []Touch) []schema.PrincipalHash {
-	var list []schema.PrincipalHash
-	for _, one := range touches {
-		if t.seen[one.Minute] != one.Times {
-			list = append(list, one.Principal)
-		}
-	}
-	slices.SortFunc(list, func(a, b schema.PrincipalHash) int { return bytes.Compare(a[:], b[:]) })
-	return slices.Compact(list)
-}
-
-// remember takes touches as judged.
-func (t *Ticker) remember(touches []Touch) {
-	for _, one := range touches {
-		if one.Begin.After(t.upto) {
-			t.upto = one.Begin
-		}
-	}
-	t.seen = make(map[Minute]uint64, len(touches))
-	for _, one := range touches {
-		if !one.Begin.Before(t.upto.Add(-Overlap)) {
-			t.seen[one.Minute] = one.Times
-		}
-	}
 }
 
 // due reports whether everything is to be judged. Where nothing came in since,

@@ -17,8 +17,8 @@ import (
 )
 
 const detectLong = `Judges what is stored while calls come in: as often as --every the credentials of
-which calls are new, and every --posture all of them, since what is unused depends
-on the days. A finding opens, changes, is resolved, and reopens if it returns;
+which calls are new (of many, some at a time: those that did something new first),
+and every --posture all of them, since what is unused depends on the days. A finding opens, changes, is resolved, and reopens if it returns;
 each change is written as a JSON line, and told to --webhook, --alertmanager and,
 with --kafka, the findings topic. What cannot be told waits in the store.
 

@@ -1,0 +1,207 @@
+package tick_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/scopedrift/scopedrift/detector"
+	"github.com/scopedrift/scopedrift/detector/tick"
+	"github.com/scopedrift/scopedrift/schema"
+	"github.com/scopedrift/scopedrift/schema/catalog"
+)
+
+const clients = 12
+
+// crowded is a store of clients that may read, with a ticker that judges two of them
+// a step.
+func crowded(t *testing.T) (*house, *tick.Ticker) {
+	t.Helper()
+	text := "services:\n  - {name: api, hosts: [api.test], authority: idp, grant: declared, operations: [{operation: GET /a, scopes: [[read]], class: read}, " +
+		"{operation: DELETE /a, scopes: [[admin]], class: delete}]}\ncredentials:\n"
+	for n := range clients {
+		text += fmt.Sprintf("  - {id: c%02d, match: [{id: client-%02d}], owner: x, grants: [{authority: idp, scopes: [read]}]}\n", n, n)
+	}
+	path := filepath.Join(t.TempDir(), "catalog.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cat, err := catalog.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := open(t, cat)
+	_, store := h.ticker("one")
+	return h, tick.New(tick.Config{Store: store, Facts: func() detector.Facts { return detector.Store(h.conn) },
+		Catalog: func() *catalog.Catalog { return h.cat }, Turn: 2})
+}
+
+// crowdCall is the number-th call of a client.
+func crowdCall(client, number int, method, from string) schema.Call {
+	id := fmt.Sprintf("client-%02d", client)
+	c := schema.Call{
+		Time: time.Date(2026, 3, 2, 10, 0, number, 0, time.UTC), Source: schema.Source{Type: "test", Name: "test"}, Reporter: schema.ReporterGateway,
+		Credential: schema.Credential{Kind: schema.KindOAuthClient, ID: id, Client: id, Verified: true}, Decision: schema.DecisionAllowed,
+		Method: method, Host: "api.test", Path: "/a", Status: 200, ClientAddress: netip.MustParseAddr(from), Workload: id,
+	}
+	binary.BigEndian.PutUint64(c.ID[:], uint64(number)<<16|uint64(client)<<1|uint64(len(method)&1))
+	return c
+}
+
+// everyone calls once.
+func everyone(number int) (calls []schema.Call) {
+	for n := range clients {
+		calls = append(calls, crowdCall(n, number, "GET", "10.0.0.1"))
+	}
+	return calls
+}
+
+// TestCrowd: where many wait a step judges a few; everybody's turn comes, and who
+// did something new, or came from elsewhere, is next.
+func TestCrowd(t *testing.T) {
+	h, one := crowded(t)
+	h.put(t, everyone(1))
+	if result := step(t, one, false); !result.Full || result.Credentials != clients {
+		t.Fatalf("the first step is of everything: %+v", result)
+	}
+	settle := func(want int) {
+		t.Helper()
+		for n := range want {
+			if result := step(t, one, false); result.Idle || result.Full || result.Credentials != 2 {
+				t.Fatalf("step %d of %d judged %d, idle %v, full %v", n, want, result.Credentials, result.Idle, result.Full)
+			}
+		}
+		if result := step(t, one, false); !result.Idle {
+			t.Fatalf("after %d steps %d credentials are left", want, result.Credentials)
+		}
+		equal(t, h.standing(t), h.scanned(t))
+	}
+	for number := 2; number < 4; number++ {
+		h.put(t, everyone(number))
+		settle(clients / 2)
+	}
+	for n, client := range []int{0, 7, clients - 1} {
+		number := 4 + n
+		h.put(t, append(everyone(number), crowdCall(client, number, "DELETE", "10.0.0.1")))
+		result := step(t, one, false)
+		opened := ""
+		for _, change := range result.Changes {
+			if change.Kind == tick.Opened && change.Finding.Code == "D01" {
+				opened += change.Finding.Credential.ID
+			}
+		}
+		if want := fmt.Sprintf("c%02d", client); opened != want {
+			t.Errorf("%s did something new, and the first step opened %q", want, opened)
+		}
+		settle(clients/2 - 1)
+	}
+}
+
+// TestNews: what a principal was seen doing is another number when it does
+// something new or is elsewhere, and the same when it goes on.
+func TestNews(t *testing.T) {
+	h, _ := crowded(t)
+	_, store := h.ticker("one")
+	var at time.Time
+	if err := h.conn.QueryRow(t.Context(), "SELECT now64(6, 'UTC')").Scan(&at); err != nil {
+		t.Fatal(err)
+	}
+	call := func(number int, method, from string) schema.Call {
+		c := crowdCall(0, number, method, from)
+		c.Time = at.Add(time.Duration(number) * time.Millisecond) // places are those of the last days
+		return c
+	}
+	news := func(calls ...schema.Call) uint64 {
+		t.Helper()
+		h.put(t, calls)
+		list, err := store.News(t.Context(), time.Time{})
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%d principals have news, %v", len(list), err)
+		}
+		return list[calls[0].Credential.Principal().Hash()]
+	}
+	first := news(call(1, "GET", "10.0.0.1"))
+	if again := news(call(2, "GET", "10.0.0.1")); again != first {
+		t.Error("it went on as before, and that is news")
+	}
+	other := news(call(3, "DELETE", "10.0.0.1"))
+	if other == first {
+		t.Error("it called another operation, and that is none")
+	}
+	if elsewhere := news(call(4, "GET", "203.0.113.9")); elsewhere == other {
+		t.Error("it was somewhere else, and that is none")
+	}
+}
+
+// TestWaitsLong: calls whose turn does not come for longer than what is looked back
+// at are not forgotten.
+func TestWaitsLong(t *testing.T) {
+	h, _ := crowded(t)
+	_, table := h.ticker("one")
+	store := &slow{Table: table}
+	one := tick.New(tick.Config{Store: store, Facts: func() detector.Facts { return detector.Store(h.conn) },
+		Catalog: func() *catalog.Catalog { return h.cat }, Turn: 1})
+	h.put(t, everyone(1))
+	step(t, one, false)
+	begin := time.Date(2026, 3, 3, 0, 0, 0, 0, time.UTC)
+	for client := range 8 {
+		store.touch(client, begin)
+	}
+	steps := 0
+	judge := func() bool {
+		result := step(t, one, false)
+		if !result.Idle && result.Credentials != 1 {
+			t.Fatalf("step %d judged %d", steps, result.Credentials)
+		}
+		steps++
+		return !result.Idle
+	}
+	last := begin
+	for range 4 {
+		store.touch(0, last)
+		judge()
+		last = last.Add(tick.Overlap / 2)
+	}
+	for judge() {
+		if steps > clients {
+			t.Fatal("it never ends")
+		}
+	}
+	if steps < 8+1 {
+		t.Errorf("after %d steps nothing was left, of eight that had called", steps-1)
+	}
+	if want := last.Add(-tick.Overlap / 2).Add(-tick.Overlap); !store.since.Equal(want) {
+		t.Errorf("all were judged, and what is looked at begins at %s, not %s", store.since, want)
+	}
+}
+
+// slow is a store whose touches the test makes, as of its own clock.
+type slow struct {
+	*tick.Table
+	touches []tick.Touch
+	since   time.Time
+}
+
+func (s *slow) touch(client int, at time.Time) {
+	c := crowdCall(client, 1, "GET", "10.0.0.1")
+	s.touches = append(s.touches, tick.Touch{Minute: tick.Minute{Principal: c.Credential.Principal().Hash(), Begin: at}, Times: 1})
+}
+
+func (s *slow) Touched(_ context.Context, since time.Time) (list []tick.Touch, err error) {
+	s.since = since
+	for _, one := range s.touches {
+		if !one.Begin.Before(since) {
+			list = append(list, one)
+		}
+	}
+	return list, nil
+}
+
+func (s *slow) News(context.Context, time.Time) (map[schema.PrincipalHash]uint64, error) {
+	return nil, nil
+}
