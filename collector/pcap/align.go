@@ -66,10 +66,12 @@ type alignment struct {
 type hole struct {
 	bytes uint32
 	born  bool
+	// likely is how many messages were probably lost whole (likely.go).
+	likely int
 }
 
 // unsized is a hole of which nothing is known.
-var unsized hole
+var unsized = hole{likely: unknownNumber}
 
 // leastRequest is the shortest request there is: "GET / HTTP/1.1", and an empty line.
 const leastRequest = 18
@@ -92,6 +94,8 @@ type looseAnswer struct {
 	bytes      uint64
 	// first says that it may have been found in a body, body that it has one.
 	first, body, truncated, done bool
+	// likely is the ordinal of the request that is likely its own (likely.go).
+	likely uint64
 }
 
 // misalign takes note that messages of a direction are lost.
@@ -111,7 +115,7 @@ func (h *http1) misalign(isRequest bool, what hole) {
 		h.room += uint64(what.bytes) // and no request in between
 	case isRequest:
 		h.forgetAlignment()
-		if h.pipelined {
+		if h.pipelined && !h.rowKnown {
 			h.unanswered(len(h.pending))
 		}
 	case !h.unaligned:
@@ -123,7 +127,7 @@ func (h *http1) misalign(isRequest bool, what hole) {
 			h.lo += len(h.loose)
 		}
 		h.hi = unbounded
-		h.letLoose(len(h.loose))
+		h.giveLoose(len(h.loose))
 	}
 	if !isRequest {
 		h.answer.born, h.answer.tail, h.answer.lately = h.answer.born || what.born, 0, true
@@ -133,8 +137,8 @@ func (h *http1) misalign(isRequest bool, what hole) {
 
 // forgetAlignment says that nothing is known of skip.
 func (h *http1) forgetAlignment() {
-	h.letLoose(len(h.loose))
-	if h.pipelined {
+	h.giveLoose(len(h.loose))
+	if h.pipelined && !h.rowKnown {
 		h.unanswered(h.whole) // nobody knows how many were lost behind them
 	}
 	h.unaligned, h.whole, h.lo, h.hi, h.room = true, 0, -unbounded, unbounded, 0
@@ -240,6 +244,7 @@ func (h *http1) align() {
 	h.trial, h.runsEmpty = true, 0
 	h.pairLoose(h.lo, schema.QualityComplete)
 	h.unaligned, h.broken, h.answersLost = false, false, false
+	h.forgetRow()
 }
 
 // isFirst reports whether the answer that begins may stand for the one that was lost.
@@ -325,17 +330,17 @@ func (h *http1) join(x *exchange, a *looseAnswer, quality schema.Quality) {
 // unpaired keeps an answer whose head was just parsed.
 func (h *http1) unpaired(r *messageReader, truncated bool) {
 	if len(h.loose) >= maxLoose {
-		h.letLoose(1)
 		if h.lo > -unbounded {
 			h.lo++
 		}
 		if h.hi < unbounded {
 			h.hi++
 		}
+		h.giveLoose(1)
 	}
 	a := &looseAnswer{
 		begin: r.begin.seq, start: r.begin.nanos, status: uint16(h.head.status), decision: decision(h.head),
-		first: h.isFirst(), truncated: truncated,
+		first: h.isFirst(), truncated: truncated, likely: h.supposeAnswer(r),
 	}
 	if len(h.loose) == 0 {
 		h.out.doubt(h)
@@ -356,7 +361,7 @@ func (h *http1) settle() {
 	if h.hi < unbounded {
 		h.hi += len(h.loose)
 	}
-	h.letLoose(len(h.loose))
+	h.giveLoose(len(h.loose))
 }
 
 // alignEnd pairs what is left from the end, where both sides closed in order.
@@ -364,9 +369,12 @@ func (h *http1) alignEnd() {
 	skip := len(h.pending) - len(h.loose)
 	if h.unaligned && !h.contradicted && h.whole == 0 && !h.requestHole && !h.answer.lately && h.conn.dirs[0].closed && h.conn.dirs[1].closed &&
 		skip >= h.lo && skip <= h.hi && !h.rulesOut(skip) {
-		h.pairLoose(skip, schema.QualityGap)
+		if h.likelySkip(skip) {
+			h.pairLoose(skip, schema.QualityGap)
+		}
+		h.letLoose(len(h.loose))
 	}
-	h.letLoose(len(h.loose))
+	h.giveLoose(len(h.loose))
 	h.endTrial(len(h.pending) == 0 && h.conn.dirs[0].closed && h.conn.dirs[1].closed)
 }
 

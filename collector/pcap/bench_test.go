@@ -5,9 +5,7 @@ package pcap
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"testing"
 
 	"github.com/scopedrift/scopedrift/collector"
@@ -77,57 +75,6 @@ func benchmarkFile(b *testing.B, file []byte) {
 		}
 	}
 	b.ReportMetric(float64(spenttest.Own(b)-before)/float64(sink.calls), "cpu-ns/call")
-}
-
-// BenchmarkConnections shows what a call costs by how many connections are open
-// at a time.
-func BenchmarkConnections(b *testing.B) {
-	for _, n := range []int{10, 1000, 10_000, 100_000} {
-		rng := rand.New(rand.NewPCG(1, 2))
-		calls := 100_000
-		var all [][]frame
-		for i := range n {
-			var frames []frame
-			var nanos int64
-			client := addr4(byte(1+i%250), uint16(1+i/250))
-			client[13], client[14] = byte(i>>16), byte(i>>8)
-			w := newWire(rng, client, addr4(250, 8080), &frames, &nanos)
-			w.handshake()
-			w.talk(max(1, calls/n), lockstep, "x", map[string]truth{})
-			all = append(all, frames)
-		}
-		file := writePcap(linkEthernet, interleave(all))
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			b.SetBytes(int64(len(file)))
-			var sink discardSink
-			capture := New(Config{Key: testKey, Limits: Limits{Connections: 200_000}})
-			runtime.GC() // what made the capture up is not to be paid here
-			before := spenttest.Own(b)
-			for b.Loop() {
-				if _, err := capture.Run(context.Background(), bytes.NewReader(file), collector.Input{}, &sink); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(spenttest.Own(b)-before)/float64(sink.calls), "cpu-ns/call")
-		})
-	}
-}
-
-// interleave takes a packet of each conversation in turn.
-func interleave(all [][]frame) []frame {
-	var out []frame
-	nanos := int64(1_700_000_000e9)
-	for i, left := 0, true; left; i++ {
-		left = false
-		for _, frames := range all {
-			if i < len(frames) {
-				nanos += 1000
-				out = append(out, frame{nanos, frames[i].data})
-				left = true
-			}
-		}
-	}
-	return out
 }
 
 // BenchmarkReadOnly is what reading and decoding the same packets costs alone.

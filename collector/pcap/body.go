@@ -51,7 +51,9 @@ func (h *http1) untilClose(r *messageReader, isRequest bool, c chunk) int {
 
 // bodyBytes counts bytes of a body, and keeps those that somebody reads.
 func (h *http1) bodyBytes(r *messageReader, isRequest bool, b []byte) {
-	r.body += uint64(len(b))
+	if r.body += uint64(len(b)); !r.sampled {
+		return
+	}
 	if s := h.sample(isRequest); s != nil {
 		h.out.keep(s, b)
 	}
@@ -101,10 +103,15 @@ func (h *http1) chunked(r *messageReader, isRequest bool, c chunk) int {
 			ok = r.chunkSize(b)
 		case phaseChunkEnd:
 			ok = b == '\n' || b == '\r' && r.line == 0
+			r.odd = r.odd || b == '\n' && r.line == 0
 			if r.line++; b == '\n' {
 				r.chunks()
 			}
 		case phaseTrailer:
+			r.odd = r.odd || b == '\n' && !r.cr
+			if r.cr = b == '\r'; r.odd {
+				h.taint(r)
+			}
 			if r.remain++; b == '\n' && r.line == 0 {
 				h.done(r, isRequest, c.seq+uint32(i)+1, c.nanos)
 				return i + 1
@@ -115,6 +122,9 @@ func (h *http1) chunked(r *messageReader, isRequest bool, c chunk) int {
 				r.line++
 			}
 			ok = r.remain < maxTrailer
+		}
+		if r.odd {
+			h.taint(r)
 		}
 		if !ok {
 			// The framing is broken: what follows cannot be told apart.
@@ -130,6 +140,15 @@ func (h *http1) chunked(r *messageReader, isRequest bool, c chunk) int {
 	return len(c.data)
 }
 
+// taint says that readers differ about the lines of a chunked body.
+func (h *http1) taint(r *messageReader) {
+	r.odd = false
+	if !h.tainted {
+		h.out.stats.Ambiguous++
+		h.tainted = true
+	}
+}
+
 // chunkSize reads a byte of a chunk's size line.
 func (r *messageReader) chunkSize(b byte) bool {
 	r.line++
@@ -138,14 +157,20 @@ func (r *messageReader) chunkSize(b byte) bool {
 		if r.digits == 0 {
 			return false
 		}
-		r.line = 0
+		r.odd = !r.cr // LF alone ends the line for some readers only
+		r.line, r.cr = 0, false
 		if r.remain = r.size; r.size == 0 {
 			r.phase = phaseTrailer
 		} else {
 			r.phase = phaseChunk
 		}
 		return true
-	case r.quiet || b == '\r':
+	case r.cr:
+		return false
+	case b == '\r':
+		r.cr = true
+		return r.digits > 0
+	case r.quiet:
 		return r.line < maxChunkLine
 	case b == ';' || b == ' ' || b == '\t':
 		r.quiet = true

@@ -35,12 +35,15 @@ type builder struct {
 	evidence identify.Evidence
 	identity identify.Identity
 	strings  interner
-	queries  [256]queryNames
+	// texts are those in which no secret was found.
+	texts   interner
+	queries [256]queryNames
 	// keys are the secrets of TLS that the capture told, and those given.
 	keys [2]*TLSKeys
 
-	// calls are those that no batch holds yet.
+	// calls are those that no batch holds yet; overflow is asked after each.
 	calls     []schema.Call
+	overflow  func()
 	qualities [6]uint64
 	free      []*exchange
 	live      int // exchanges that are not emitted
@@ -90,7 +93,7 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 		c.Method = b.strings.of(b.scrub.Text(d.method))
 	}
 	path, query := b.scrub.Target(d.target)
-	if x.connect {
+	if x.connect && !d.origin() {
 		path = nil
 	}
 	c.Path = b.strings.of(path[:min(len(path), maxPath)])
@@ -98,8 +101,8 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 		c.Resource = string(object[:min(len(object), maxPath)])
 	}
 	c.QueryKeys = b.queryKeys(query)
-	if host := b.host(d, x.connect); len(host) > 0 {
-		c.Host = b.strings.of(host)
+	if c.Host = b.strings.of(b.host(d, x.connect)); c.Host == "" {
+		c.Host = b.endpointName(o.server)
 	}
 	c.UserAgent = b.text(d.userAgent, maxText)
 	c.Tenant = b.text(d.tenant, maxID)
@@ -110,6 +113,9 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 		c.TraceID = hexID(d.b3TraceID)
 	}
 	b.identify(d, c, truncated)
+	if x.doubtful = d.doubtful; x.doubtful {
+		b.stats.Ambiguous++
+	}
 	if !truncated {
 		b.sampleRequest(x, d)
 	}
@@ -129,7 +135,6 @@ func (b *builder) place(c *schema.Call, o origin, nanos int64, what string, ordi
 	c.ID = b.key.Sum("pcap "+what, id[:])
 	c.PeerAddress = address(client)
 	c.ClientAddress = c.PeerAddress
-	c.Host = b.endpointName(server)
 }
 
 func address(e *endpoint) netip.Addr { return netip.AddrFrom16([16]byte(e[:16])).Unmap() }
@@ -233,6 +238,7 @@ func (b *builder) orphanOf(o origin, ordinal uint64, status uint16, decision sch
 	b.stats.Orphans++
 	var c schema.Call
 	b.place(&c, o, nanos, "orphan", ordinal)
+	c.Host = b.endpointName(o.server)
 	c.Status = status
 	c.Decision = decision
 	c.Quality = schema.QualityOrphan
@@ -242,9 +248,12 @@ func (b *builder) orphanOf(o origin, ordinal uint64, status uint16, decision sch
 // emit hands a finished exchange on and takes it back for reuse.
 func (b *builder) emit(x *exchange) {
 	b.readBodies(x)
+	if x.doubtful && x.call.Quality.Certain() {
+		x.call.Quality = schema.QualityGap
+	}
 	b.append(&x.call)
 	b.live--
-	if len(b.free) < 1024 {
+	if len(b.free) < max(1024, b.live) {
 		b.free = append(b.free, x)
 	}
 }
@@ -261,6 +270,9 @@ func (b *builder) append(c *schema.Call) {
 		b.qualities[c.Quality]++
 	}
 	b.calls = append(b.calls, *c)
+	if b.overflow != nil {
+		b.overflow()
+	}
 }
 
 // text returns a header value without secrets, cut to limit.
@@ -268,7 +280,15 @@ func (b *builder) text(value []byte, limit int) string {
 	if len(value) == 0 {
 		return ""
 	}
+	known := b.texts.slot(value)
+	if len(value) <= limit && *known == string(value) {
+		return *known // most clients send the same text with each request
+	}
 	clean := b.scrub.Text(value)
+	if len(value) <= limit && bytes.Equal(clean, value) {
+		*known = b.strings.of(value)
+		return *known
+	}
 	return b.strings.of(clean[:min(len(clean), limit)])
 }
 
@@ -280,11 +300,15 @@ func (b *builder) id(value []byte) string {
 	return string(b.scrub.Text(value))
 }
 
+// origin reports whether the target is a path: CONNECT of HTTP/2 has one where it
+// begins a protocol on a stream (RFC 8441), and none where it asks for a tunnel.
+func (h *head) origin() bool { return len(h.target) > 0 && h.target[0] == '/' }
+
 // host returns the host that a request names, in lower case: its target's where
 // that is absolute, else its header's.
 func (b *builder) host(d *head, connect bool) []byte {
 	host := d.host
-	if connect {
+	if connect && len(d.target) > 0 && !d.origin() {
 		host = d.target
 	} else if i := bytes.Index(d.target[:min(len(d.target), 16)], []byte("://")); i > 0 && d.target[0] != '/' {
 		host = d.target[i+3:]
@@ -342,11 +366,16 @@ func (i *interner) of(b []byte) string {
 	if len(b) == 0 {
 		return ""
 	}
-	slot := &i.slots[maphash.Bytes(i.seed, b)%uint64(len(i.slots))]
+	slot := i.slot(b)
 	if *slot != string(b) {
 		*slot = string(b)
 	}
 	return *slot
+}
+
+// slot returns where a string is, if it is remembered.
+func (i *interner) slot(b []byte) *string {
+	return &i.slots[maphash.Bytes(i.seed, b)%uint64(len(i.slots))]
 }
 
 func upgradeOf(value []byte) upgrade {

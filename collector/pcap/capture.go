@@ -168,6 +168,8 @@ type run struct {
 	// link and linkCount count packets by link type without a look-up for each.
 	link      linkType
 	linkCount uint64
+	// failed is the sink's error where calls were handed on inside of a packet.
+	failed error
 }
 
 func newRun(cfg *Config, in collector.Input, sink collector.Sink) *run {
@@ -176,9 +178,9 @@ func newRun(cfg *Config, in collector.Input, sink collector.Sink) *run {
 		key: cfg.Key, scrub: redact.NewScrubber(cfg.Key), identifier: identify.New(cfg.Key),
 		limits: cfg.Limits, stats: r.stats, tenantHeader: cfg.TenantHeader,
 		source:  schema.Source{Type: "pcap", Name: in.Name},
-		strings: interner{seed: maphash.MakeSeed()},
-		tables:  cfg.Limits.TableBytes,
-		keys:    [2]*TLSKeys{NewTLSKeys(), cfg.TLSKeys},
+		strings: interner{seed: maphash.MakeSeed()}, texts: interner{seed: maphash.MakeSeed()},
+		tables: cfg.Limits.TableBytes,
+		keys:   [2]*TLSKeys{NewTLSKeys(), cfg.TLSKeys},
 	}
 	r.builder.blocks = blockReader{head: &r.builder.head, tenant: cfg.TenantHeader, budget: &r.builder.tables}
 	r.table = newTable(cfg.Limits, r.stats, func(c *connection) protocol { return newSniffer(c, r.builder) })
@@ -189,6 +191,7 @@ func (r *run) run(ctx context.Context, reader recordReader) (Stats, error) {
 	if ng, ok := reader.(*ngReader); ok {
 		ng.secrets = r.builder.keys[0]
 	}
+	r.builder.overflow = r.handOver(ctx)
 	readErr := r.packets(ctx, reader)
 	var sinkErr *sinkError
 	if errors.As(readErr, &sinkErr) {
@@ -196,8 +199,9 @@ func (r *run) run(ctx context.Context, reader recordReader) (Stats, error) {
 	}
 	// What was read goes out even if the caller has had enough.
 	ctx = context.WithoutCancel(ctx)
-	for r.table.oldest != nil {
-		r.table.remove(r.table.oldest)
+	r.builder.overflow = r.handOver(ctx)
+	for c := r.table.any(); c != nil; c = r.table.any() {
+		r.table.remove(c)
 		if err := r.putFull(ctx); err != nil {
 			return r.finish(), err
 		}
@@ -304,10 +308,23 @@ func (r *run) countLink() {
 
 // putFull hands the calls on once they fill a batch.
 func (r *run) putFull(ctx context.Context) error {
+	if r.failed != nil {
+		return r.failed
+	}
 	if len(r.builder.calls) < r.cfg.BatchSize {
 		return nil
 	}
 	return r.put(ctx, false)
+}
+
+// handOver returns what hands on calls that a single packet made too many: behind a
+// hole, a megabyte of tiny answers may wait for it.
+func (r *run) handOver(ctx context.Context) func() {
+	return func() {
+		if len(r.builder.calls) >= 2*r.cfg.BatchSize && r.failed == nil {
+			r.failed = r.put(ctx, false)
+		}
+	}
 }
 
 // put hands the calls so far to the sink.

@@ -10,7 +10,7 @@ import (
 	"github.com/google/gopacket/layers"
 )
 
-// This is the only file that knows gopacket. Just the layers below are
+// This file and ip.go are the only ones that know gopacket. Just the layers below are
 // registered: its other decoders have known panics.
 
 // The TCP flags that matter here.
@@ -38,8 +38,10 @@ type packet struct {
 	payload  []byte
 	// missing is how many bytes of payload the capture cut off at its end.
 	missing uint32
-	nanos   int64
-	number  uint64
+	// urgent says that a byte of it is marked as urgent.
+	urgent bool
+	nanos  int64
+	number uint64
 }
 
 // Reasons why a packet carries no TCP segment for us. They are keys of
@@ -118,8 +120,8 @@ func (m *mplsLayer) NextLayerType() gopacket.LayerType { return m.next }
 type decoder struct {
 	eth    layers.Ethernet
 	vlan   layers.Dot1Q
-	ip4    layers.IPv4
-	ip6    layers.IPv6
+	ip4    ip4Layer
+	ip6    ip6Layer
 	ext    extensionLayer
 	udp    layers.UDP
 	tcp    layers.TCP
@@ -244,11 +246,11 @@ func (d *decoder) collect(rec *record, p *packet) string {
 		switch layer {
 		case layers.LayerTypeIPv4:
 			p.src, p.dst = mapped(d.ip4.SrcIP), mapped(d.ip4.DstIP)
-			declared, carried = int(d.ip4.Length)-4*int(d.ip4.IHL), len(d.ip4.Payload)
+			declared, carried = d.ip4.length, len(d.ip4.Payload)
 		case layers.LayerTypeIPv6:
 			copy(p.src[:16], d.ip6.SrcIP)
 			copy(p.dst[:16], d.ip6.DstIP)
-			declared, carried = int(d.ip6.Length), len(d.ip6.Payload)
+			declared, carried = d.ip6.length, len(d.ip6.Payload)
 		case layers.LayerTypeVXLAN:
 			p.tunnel = d.vxlan.VNI
 		case layers.LayerTypeGeneve:
@@ -265,6 +267,7 @@ func (d *decoder) collect(rec *record, p *packet) string {
 	p.payload = d.tcp.Payload
 	p.missing = uint32(max(declared-carried, 0))
 	p.nanos = rec.nanos
+	p.urgent = d.tcp.URG
 	p.flags = 0
 	for _, f := range [...]struct {
 		set bool

@@ -1,5 +1,10 @@
 package pcap
 
+import (
+	"bytes"
+	"slices"
+)
+
 // field is a header field that the builder looks at. All others are one: what
 // nobody reads needs no name and no value.
 type field uint8
@@ -10,11 +15,15 @@ const (
 	// fieldUnseen is one of HTTP/2 whose name stands in a table slot that was
 	// filled where nobody saw it. It may be any.
 	fieldUnseen
+	// fieldOdd is one of HTTP/2 with capitals in its name: against the rules, so that
+	// a server refuses it, or takes it as meant.
+	fieldOdd
 
 	fieldMethod
 	fieldScheme
 	fieldAuthority
 	fieldPath
+	fieldProtocol // of CONNECT (RFC 8441)
 	fieldStatus
 
 	fieldHost
@@ -66,6 +75,8 @@ func fieldNamed(name []byte) field {
 		return fieldPath
 	case ":status":
 		return fieldStatus
+	case ":protocol":
+		return fieldProtocol
 	case "host":
 		return fieldHost
 	case "authorization":
@@ -152,20 +163,47 @@ func (h *head) place(f field) *[]byte {
 }
 
 // keep takes a field of either version of HTTP: the first value of a field that
-// should occur once.
+// should occur once. Of those that say who calls whom, a second one that says
+// otherwise makes the call doubtful.
 func (h *head) keep(f field, value []byte) {
 	if f&fieldTenant != 0 {
-		set(&h.tenant, value)
+		h.once(&h.tenant, value)
 		f &^= fieldTenant
 	}
-	if at := h.place(f); at != nil {
-		set(at, value)
+	switch f {
+	case fieldHost:
+		h.once(&h.host, value)
+	case fieldAuthorization:
+		h.once(&h.authorization, value)
+	case fieldProxyAuthorization:
+		h.once(&h.proxyAuthorization, value)
+	default:
+		if at := h.place(f); at != nil {
+			set(at, value)
+		}
 	}
+}
+
+func (h *head) once(at *[]byte, value []byte) {
+	if *at != nil && !bytes.Equal(*at, value) {
+		h.doubtful = true
+	}
+	set(at, value)
 }
 
 // set keeps the first value of a header that should occur once.
 func set(at *[]byte, value []byte) {
 	if *at == nil && len(value) > 0 {
 		*at = value
+	}
+}
+
+// moreCookies adds a cookie header: HTTP/1 should have one, servers read all.
+func (h *head) moreCookies(value []byte) {
+	switch {
+	case h.cookie == nil:
+		set(&h.cookie, value)
+	case len(h.cookie)+len(value) < maxCookieBytes:
+		h.cookie = append(append(slices.Clip(h.cookie), "; "...), value...)
 	}
 }

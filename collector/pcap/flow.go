@@ -3,6 +3,7 @@ package pcap
 import (
 	"bytes"
 	"hash/maphash"
+	"time"
 )
 
 // flowKey names a connection: its endpoints in order, and the tunnel it was
@@ -36,22 +37,25 @@ type table struct {
 	// begin makes the protocol of a new connection.
 	begin func(*connection) protocol
 
-	// connections holds them by a hash of their keys: with many at a time each
-	// look-up waits for memory, and so for one line of it instead of three. Those
-	// that share a hash hang on each other.
-	connections map[uint64]*connection
-	number      int // of connections
-	// newest and oldest are the ends of the list by last packet, roughly: a
-	// connection moves to its end only once in a while, and when it is looked at.
-	newest, oldest *connection
-	held           int // bytes of all held segments and split heads
-	now            int64
-	buffers        [][]byte
-	seed           maphash.Seed
+	// heads are the connections by the lower bits of their hashes, a power of two of
+	// them; those that share the bits hang on each other. With many at a time each
+	// look-up waits for memory: here for one line of it, mostly.
+	heads  []*connection
+	number int // of connections
+	// open are the connections that go on, over those that ended, which are kept to
+	// know what is late.
+	open, over queue
+
+	held    int // bytes of all held segments and split heads
+	now     int64
+	buffers [][]byte
+	pieces  []*[recentPieces]piece // for reuse
+	recall  recall
+	seed    maphash.Seed
 }
 
 func newTable(limits Limits, stats *Stats, begin func(*connection) protocol) *table {
-	return &table{limits: limits, stats: stats, begin: begin, connections: map[uint64]*connection{}, seed: maphash.MakeSeed()}
+	return &table{limits: limits, stats: stats, begin: begin, heads: make([]*connection, 64), seed: maphash.MakeSeed()}
 }
 
 // packet hands a segment to its connection.
@@ -59,8 +63,8 @@ func (t *table) packet(p *packet) {
 	t.now = max(t.now, p.nanos)
 	key, from := keyOf(p)
 	hash := maphash.Comparable(t.seed, key)
-	c := t.connections[hash]
-	for c != nil && c.key != key {
+	c := *t.head(hash)
+	for c != nil && (c.hash != hash || c.key != key) {
 		c = c.sibling
 	}
 	if c != nil && (c.unrelated(from, p) || c.misfits(from, p)) {
@@ -68,45 +72,67 @@ func (t *table) packet(p *packet) {
 		c = nil
 	}
 	if c == nil {
-		c = &connection{table: t, key: key, hash: hash, sibling: t.connections[hash]}
+		c = &connection{table: t, key: key, hash: hash, last: t.now}
 		c.proto = t.begin(c)
-		t.connections[hash] = c
-		t.number++
 		t.stats.Connections++
-		c.last = t.now
-		t.link(c)
+		t.insert(c)
+		t.open.link(c)
 	} else if c.last = t.now; c.last-c.linked > int64(t.limits.Idle)/relinks {
-		t.unlink(c)
-		t.link(c)
+		t.queueOf(c).relink(c)
 	}
 	c.packet(from, p)
 	t.bound()
 }
 
-// relinks is how often, at most, a connection that is never quiet moves in the list
-// while a quiet one becomes idle.
+// head returns where the connections with the lower bits of a hash begin.
+func (t *table) head(hash uint64) **connection {
+	return &t.heads[hash&uint64(len(t.heads)-1)]
+}
+
+// insert adds a connection. There are at least twice as many heads.
+func (t *table) insert(c *connection) {
+	if t.number++; 2*t.number > len(t.heads) {
+		old := t.heads
+		t.heads = make([]*connection, 2*len(old))
+		for _, c := range old {
+			for c != nil {
+				next, at := c.sibling, t.head(c.hash)
+				c.sibling, *at = *at, c
+				c = next
+			}
+		}
+	}
+	at := t.head(c.hash)
+	c.sibling, *at = *at, c
+}
+
+// relinks is how often, at most, a connection that is never quiet moves in its
+// queue while a quiet one becomes idle.
 const relinks = 64
 
-// bound evicts what is too old or too much, the connection first that was
-// quiet longest.
+// linger is how long a connection that ended is kept, as TCP itself does for what
+// is still under way (RFC 9293 §3.3.2): the usual TIME-WAIT.
+const linger = time.Minute
+
+// bound forgets what is too old or too much, the connection first that was quiet
+// longest, and those that are over before those that go on.
 func (t *table) bound() {
-	for t.oldest != nil {
-		c := t.oldest
+	for c := t.over.oldest; c != nil && (t.number > t.limits.Connections || t.now-c.linked > int64(min(linger, t.limits.Idle))); c = t.over.oldest {
+		t.remove(c)
+	}
+	for c := t.open.oldest; c != nil; c = t.open.oldest {
 		idle, many, much := t.now-c.linked > int64(t.limits.Idle), t.number > t.limits.Connections, t.held > t.limits.HeldTotal
 		switch {
 		case !idle && !many && !much:
 			return
 		case c.last > c.linked:
-			// It was not quiet: the next in the list may have been, longer.
-			t.unlink(c)
-			t.link(c)
+			// It was not quiet: the next in the queue may have been, longer.
+			t.open.relink(c)
 			continue
-		case idle && !c.over:
-			t.stats.drop(dropIdle)
 		case idle:
-		case many && !c.over:
-			t.stats.drop(dropConnections)
+			t.stats.drop(dropIdle)
 		case many:
+			t.stats.drop(dropConnections)
 		default:
 			t.stats.drop(dropMemory)
 		}
@@ -114,48 +140,73 @@ func (t *table) bound() {
 	}
 }
 
+// ended notes that a connection is over.
+func (t *table) ended(c *connection) {
+	t.open.unlink(c)
+	t.over.link(c)
+}
+
+// any returns a connection, nil if there is none: the one that was quiet longest of
+// those that go on, roughly, before those that are over.
+func (t *table) any() *connection {
+	if t.open.oldest != nil {
+		return t.open.oldest
+	}
+	return t.over.oldest
+}
+
 // remove ends a connection and forgets it.
 func (t *table) remove(c *connection) {
 	c.flush()
 	c.count()
-	t.unlink(c)
+	t.queueOf(c).unlink(c)
 	t.number--
-	switch first := t.connections[c.hash]; {
-	case first != c:
-		for first.sibling != c {
-			first = first.sibling
-		}
-		first.sibling = c.sibling
-	case c.sibling != nil:
-		t.connections[c.hash] = c.sibling
-	default:
-		delete(t.connections, c.hash)
+	at := t.head(c.hash)
+	for *at != c {
+		at = &(*at).sibling
+	}
+	*at = c.sibling
+}
+
+func (t *table) queueOf(c *connection) *queue {
+	if c.over {
+		return &t.over
+	}
+	return &t.open
+}
+
+// queue holds connections by their last packet, roughly: one moves to the end only
+// once in a while, and when it is looked at.
+type queue struct{ newest, oldest *connection }
+
+func (q *queue) link(c *connection) {
+	c.newer, c.older, c.linked = nil, q.newest, c.last
+	if q.newest != nil {
+		q.newest.newer = c
+	}
+	q.newest = c
+	if q.oldest == nil {
+		q.oldest = c
 	}
 }
 
-func (t *table) link(c *connection) {
-	c.newer, c.older, c.linked = nil, t.newest, c.last
-	if t.newest != nil {
-		t.newest.newer = c
-	}
-	t.newest = c
-	if t.oldest == nil {
-		t.oldest = c
-	}
-}
-
-func (t *table) unlink(c *connection) {
+func (q *queue) unlink(c *connection) {
 	if c.newer != nil {
 		c.newer.older = c.older
 	} else {
-		t.newest = c.older
+		q.newest = c.older
 	}
 	if c.older != nil {
 		c.older.newer = c.newer
 	} else {
-		t.oldest = c.newer
+		q.oldest = c.newer
 	}
 	c.newer, c.older = nil, nil
+}
+
+func (q *queue) relink(c *connection) {
+	q.unlink(c)
+	q.link(c)
 }
 
 // bufferSize is what most segments fit in; only such buffers are kept for reuse.
@@ -174,5 +225,22 @@ func (t *table) copy(data []byte) []byte {
 func (t *table) recycle(b []byte) {
 	if cap(b) >= bufferSize && cap(b) < 2*bufferSize && len(t.buffers) < 1024 {
 		t.buffers = append(t.buffers, b[:0])
+	}
+}
+
+// newPieces returns pieces of nothing.
+func (t *table) newPieces() *[recentPieces]piece {
+	if n := len(t.pieces); n > 0 {
+		p := t.pieces[n-1]
+		t.pieces = t.pieces[:n-1]
+		*p = [recentPieces]piece{}
+		return p
+	}
+	return new([recentPieces]piece)
+}
+
+func (t *table) recyclePieces(p *[recentPieces]piece) {
+	if p != nil && len(t.pieces) < 1024 {
+		t.pieces = append(t.pieces, p)
 	}
 }

@@ -1,6 +1,7 @@
 package pcap
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 )
@@ -33,12 +34,15 @@ type datagram struct {
 	header []byte // of the first part
 	parts  []fragment
 	size   int // of the whole payload, 0 while the last part is missing
-	nanos  int64
-	number uint64 // of arrival, to drop the oldest
+	// refused says that parts contradict each other.
+	refused bool
+	nanos   int64
+	number  uint64 // of arrival, to drop the oldest
 }
 
-// defragmenter puts IP datagrams together again. Where parts overlap, the
-// first one wins.
+// defragmenter puts IP datagrams together again. Where parts overlap, systems differ
+// about which they take, or take none (RFC 5722): such a datagram is given up. The
+// same part again is none the worse.
 type defragmenter struct {
 	datagrams map[datagramKey]*datagram
 	arrivals  uint64
@@ -92,18 +96,34 @@ func (f *defragmenter) part(key datagramKey, header, payload []byte, offset int,
 	if offset == 0 && d.header == nil {
 		d.header = slices.Clone(header)
 	}
+	if !more && d.size != 0 && d.size != offset+len(payload) {
+		d.refuse()
+	}
 	if !more && d.size == 0 {
 		d.size = offset + len(payload)
 	}
-	at, _ := slices.BinarySearchFunc(d.parts, offset, func(p fragment, o int) int { return p.offset - o })
-	overlaps := at < len(d.parts) && d.parts[at].offset < offset+len(payload) ||
-		at > 0 && d.parts[at-1].offset+len(d.parts[at-1].data) > offset
-	if overlaps || len(d.parts) >= maxDatagramParts {
+	at, same := slices.BinarySearchFunc(d.parts, offset, func(p fragment, o int) int { return p.offset - o })
+	if same && bytes.Equal(d.parts[at].data, payload) {
+		return nil
+	}
+	if at < len(d.parts) && d.parts[at].offset < offset+len(payload) || at > 0 && d.parts[at-1].offset+len(d.parts[at-1].data) > offset {
+		d.refuse()
+	}
+	if d.refused || len(d.parts) >= maxDatagramParts {
 		f.incomplete++
 		return nil
 	}
 	d.parts = slices.Insert(d.parts, at, fragment{offset, slices.Clone(payload)})
 	return f.whole(key, d)
+}
+
+// refuse gives the datagram up, and lets its bytes go. It is remembered, so that
+// what still comes of it begins no other.
+func (d *datagram) refuse() {
+	d.refused = true
+	for i := range d.parts {
+		d.parts[i].data = nil
+	}
 }
 
 func (f *defragmenter) begin(key datagramKey, nanos int64) *datagram {
@@ -133,7 +153,7 @@ func (f *defragmenter) forget(key datagramKey, d *datagram) {
 
 // whole returns the datagram if no part is missing.
 func (f *defragmenter) whole(key datagramKey, d *datagram) []byte {
-	if d.header == nil || d.size == 0 {
+	if d.header == nil || d.size == 0 || d.refused {
 		return nil
 	}
 	next := 0

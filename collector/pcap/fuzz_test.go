@@ -100,8 +100,8 @@ func FuzzStream(f *testing.F) {
 			}
 			r.table.packet(&p)
 		}
-		for r.table.oldest != nil {
-			r.table.remove(r.table.oldest)
+		for c := r.table.any(); c != nil; c = r.table.any() {
+			r.table.remove(c)
 		}
 		r.finish()
 		settled(t, r)

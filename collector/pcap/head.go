@@ -23,8 +23,11 @@ type head struct {
 	// statusKnown and unseen are of HTTP/2: that an answer's status was legible,
 	// and that fields were not, because their table slots were filled unseen.
 	statusKnown, unseen bool
-	// authority and scheme are those of HTTP/2.
-	authority, scheme []byte
+	// doubtful says that a field on which the call hangs came twice with other
+	// values: readers differ about which of them counts.
+	doubtful bool
+	// authority, scheme and protocol are those of HTTP/2.
+	authority, scheme, protocol []byte
 
 	framing
 }
@@ -86,7 +89,7 @@ func requestFit(b []byte, strict bool) fit {
 		n++
 	}
 	if n == len(b) && n <= maxMethod {
-		if knownMethod(b, true) || !strict && n > 0 && upper(b) {
+		if knownMethod(b, true) || !strict && n > 0 && word(b) {
 			return fitSoFar
 		}
 		return fitNo
@@ -95,7 +98,7 @@ func requestFit(b []byte, strict bool) fit {
 		return fitNo
 	}
 	known := knownMethod(b[:n], false)
-	if !known && (strict || !upper(b[:n])) {
+	if !known && (strict || !word(b[:n])) {
 		return fitNo
 	}
 	if n+1 < len(b) {
@@ -113,6 +116,16 @@ func requestFit(b []byte, strict bool) fit {
 		return fitNo
 	}
 	return fitYes
+}
+
+// word is upper for either case: a server may well take a method in lower case.
+func word(b []byte) bool {
+	for _, c := range b {
+		if c |= 0x20; (c < 'a' || c > 'z') && c != '-' && c != '_'|0x20 {
+			return false
+		}
+	}
+	return true
 }
 
 func upper(b []byte) bool {
@@ -180,6 +193,9 @@ func (h *head) requestLine(line []byte) bool {
 		}
 	}
 	h.method, h.target = line[:first], bytes.Trim(line[first+1:last], " ")
+	if bytes.IndexByte(h.target, ' ') >= 0 || bytes.IndexByte(h.target, '\t') >= 0 {
+		h.ambiguous = true // readers differ about where the target ends
+	}
 	h.http10 = version[7] == '0'
 	return len(h.target) > 0
 }
@@ -219,6 +235,12 @@ func (h *head) parse(b []byte, request bool, tenant string) bool {
 		return false
 	}
 	h.lineEnd = end + 1
+	// A NUL ends a text for some readers. CR alone ends a line for some, and so does
+	// LF alone where others stand behind CR.
+	bareLF := len(line) == end
+	if bytes.IndexByte(b, 0) >= 0 || bytes.IndexByte(line, '\r') >= 0 {
+		h.ambiguous = true
+	}
 	folded := false
 	for at := end + 1; at < len(b); {
 		n := bytes.IndexByte(b[at:], '\n')
@@ -226,6 +248,9 @@ func (h *head) parse(b []byte, request bool, tenant string) bool {
 			break
 		}
 		line := trimLine(b[at : at+n])
+		if bytes.IndexByte(line, '\r') >= 0 || bareLF != (len(line) == n) {
+			h.ambiguous = true
+		}
 		at += n + 1
 		if len(line) == 0 {
 			break
@@ -278,6 +303,8 @@ func (h *head) header(line []byte, tenant string) {
 	for i, c := range name {
 		if c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'
+		} else if !isToken[c] {
+			h.ambiguous = true // some leave such a line out, some do not
 		}
 		lower[i] = c
 	}
@@ -287,6 +314,8 @@ func (h *head) header(line []byte, tenant string) {
 		h.contentLength(value)
 	case fieldTransferEncoding:
 		h.transferEncoding(value)
+	case fieldCookie:
+		h.moreCookies(value)
 	default:
 		h.keep(f, value)
 	}

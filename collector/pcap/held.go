@@ -45,7 +45,7 @@ func (c *connection) hold(from side, s segment) {
 		}
 		if len(s.data) > 0 || s.missing > 0 || s.fin || s.rst {
 			s.data = c.table.copy(s.data)
-			d.heldBytes += len(s.data)
+			d.heldBytes += uint32(len(s.data))
 			c.table.held += len(s.data)
 			d.held = slices.Insert(d.held, at, s)
 			at++
@@ -56,9 +56,9 @@ func (c *connection) hold(from side, s segment) {
 		s = tail
 		at++
 	}
-	if d.heldBytes > c.table.limits.HeldPerDirection || len(d.held) > maxHeldSegments {
+	if int(d.heldBytes) > c.table.limits.HeldPerDirection || len(d.held) > maxHeldSegments {
 		c.table.stats.drop(dropHeldLimit)
-		for len(d.held) > 0 && (d.heldBytes > c.table.limits.HeldPerDirection || len(d.held) > maxHeldSegments) {
+		for len(d.held) > 0 && (int(d.heldBytes) > c.table.limits.HeldPerDirection || len(d.held) > maxHeldSegments) {
 			c.force()
 			c.drain()
 		}
@@ -124,7 +124,7 @@ func (c *connection) drain() bool {
 				s := d.held[0]
 				d.held[0] = segment{}
 				d.held = d.held[1:]
-				d.heldBytes -= len(s.data)
+				d.heldBytes -= uint32(len(s.data))
 				c.table.held -= len(s.data)
 				buffer := s.data
 				if (!before(s.end(), d.next) || s.fin || s.rst) && (!d.closed || s.rst) {

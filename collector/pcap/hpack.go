@@ -237,8 +237,11 @@ func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
 			return nil, err
 		}
 		e.field, e.nameLen = fieldOf(name, r.tenant), uint16(min(len(name), unseenName-1))
+		if e.field == fieldOther && capital(name) {
+			e.field = fieldOdd
+		}
 	}
-	wanted := e.field != fieldOther
+	wanted := e.field > fieldOdd
 	value, b, err := r.text(b, wanted || add)
 	if err != nil {
 		return nil, err
@@ -248,6 +251,15 @@ func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
 		r.add(e, value)
 	}
 	return b, nil
+}
+
+func capital(name []byte) bool {
+	for _, c := range name {
+		if c >= 'A' && c <= 'Z' {
+			return true
+		}
+	}
+	return false
 }
 
 // add makes a new entry.
@@ -264,7 +276,7 @@ func (r *blockReader) add(e hpackEntry, value []byte) {
 	}
 	r.evict(size)
 	e.value, e.size = "", uint32(size)
-	if e.field != fieldOther && e.field != fieldUnseen && e.known {
+	if e.field > fieldOdd && e.known {
 		e.value = string(value)
 	}
 	cost := e.cost()
@@ -312,8 +324,9 @@ func (r *blockReader) evict(size int) {
 // found takes a field. known says that its value is the sender's.
 func (r *blockReader) found(f field, value []byte, known bool) {
 	h := r.head
-	if f == fieldOther {
+	if f == fieldOther || f == fieldOdd {
 		r.regular = true
+		h.doubtful = h.doubtful || f == fieldOdd
 		return
 	}
 	if f == fieldUnseen || !known {
@@ -353,6 +366,8 @@ func (h *head) pseudo(f field, value []byte) bool {
 		at = &h.authority
 	case fieldScheme:
 		at = &h.scheme
+	case fieldProtocol:
+		at = &h.protocol
 	case fieldStatus:
 		n, ok := decimal(value)
 		if h.statusKnown || !ok || len(value) != 3 {

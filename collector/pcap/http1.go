@@ -28,39 +28,51 @@ const (
 	phaseSearch
 )
 
-// messageReader reads the messages of one direction.
+// messageReader reads the messages of one direction. What each piece of a body is
+// counted by stands first, in one line of memory.
 type messageReader struct {
 	phase phase
-	// head is a head that spans segments; scanned is how much of it was looked
-	// through for its end.
-	head    []byte
-	scanned int
-	// begin is the chunk position at which the message began.
-	begin struct {
-		seq, ack uint32
-		hasAck   bool
-		nanos    int64
-	}
-	// remain is what is left of the body or of the chunk.
-	remain uint64
-	// size, digits and quiet read a chunk's size line.
-	size   uint64
-	digits int
-	quiet  bool
-	// line counts the bytes of a trailer line.
-	line int
-	// body counts the bytes of the body, without framing.
-	body uint64
+	// sampled says that somebody may read the body (sample).
+	sampled bool
+	// quiet says that the rest of a chunk's size line means nothing.
+	quiet bool
+	// cr says that CR came last, odd that a line of a chunked body ended as it should
+	// not.
+	cr, odd bool
 	// born says that an answer begins in what was lost last, lately that none was
-	// read since; tail are the last bytes that were passed over (align.go).
+	// read since (align.go).
 	born, lately bool
-	tail         uint32
+	// guessed says that it was said of a hole what it likely held, interim that the
+	// last answer was one, whose final one is still to come.
+	guessed, interim bool
 	// bodyless says that the method of the request is unknown, so that the
 	// body may be left out in spite of its length (an answer to HEAD).
 	bodyless bool
 	// started says that a message was read: what follows cannot be another
 	// protocol.
 	started bool
+	// remain is what is left of the body or of the chunk, body how many bytes of
+	// the body came, without framing.
+	remain, body uint64
+	// begin is the chunk position at which the message began.
+	begin struct {
+		seq, ack uint32
+		hasAck   bool
+		nanos    int64
+	}
+	// size and digits are of a chunk's size line, line counts the bytes of a
+	// trailer line.
+	size         uint64
+	digits, line int
+	// tail are the last bytes that were passed over (align.go).
+	tail uint32
+	// longest is the longest segment; begun counts the messages, inside those that
+	// began inside of a segment (likely.go).
+	longest, begun, inside uint32
+	// head is a head that spans segments; scanned is how much of it was looked
+	// through for its end.
+	head    []byte
+	scanned int
 }
 
 // http1 reads one connection's HTTP/1 messages and pairs them (pair.go).
@@ -86,6 +98,9 @@ func (h *http1) data(from side, c chunk) (protocol, chunk) {
 	r, isRequest := &h.answer, from == h.client
 	if isRequest {
 		r = &h.request
+	}
+	if c.start {
+		r.longest = max(r.longest, uint32(len(c.data)))
 	}
 	for len(c.data) > 0 {
 		var n int
@@ -139,6 +154,12 @@ func (h *http1) idle(r *messageReader, c chunk) int {
 
 func (r *messageReader) start(c chunk) {
 	r.phase = phaseHead
+	if !r.interim {
+		if r.begun++; !c.start {
+			r.inside++
+		}
+	}
+	r.interim = false
 	r.begin.seq, r.begin.ack, r.begin.hasAck, r.begin.nanos = c.seq, c.ack, c.hasAck, c.nanos
 	r.head, r.scanned, r.body = r.head[:0], 0, 0
 }
@@ -265,12 +286,13 @@ func (h *http1) message(r *messageReader, isRequest bool, b []byte, seq uint32, 
 	}
 	if isRequest {
 		h.onRequest(r, seq, truncated)
-		if !truncated {
+		if r.sampled = h.sample(true) != nil; !truncated {
 			h.requestBody(r, seq)
 		}
 		return nil
 	}
 	next := h.onAnswer(r, seq, nanos, truncated)
+	r.sampled = h.sample(false) != nil
 	return next
 }
 
@@ -362,7 +384,7 @@ func (h *http1) gap(from side, seq, n uint32) {
 		s.cut = true
 	}
 	// What follows a message whose end is known is another.
-	lost := hole{bytes: n, born: r.phase == phaseIdle || r.phase == phaseBody && !r.bodyless}
+	lost := hole{bytes: n, born: r.phase == phaseIdle || r.phase == phaseBody && !r.bodyless, likely: r.likelyLost(n)}
 	switch r.phase {
 	case phaseBody, phaseChunk:
 		r.bodyless = false
@@ -382,6 +404,7 @@ func (h *http1) gap(from side, seq, n uint32) {
 		if lost.bytes -= uint32(k); lost.bytes == 0 {
 			return
 		}
+		lost.likely = unknownNumber
 	case phaseUntilClose:
 		r.body += uint64(n)
 		return

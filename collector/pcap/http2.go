@@ -1,6 +1,8 @@
 package pcap
 
 import (
+	"bytes"
+
 	"github.com/scopedrift/scopedrift/collector/decide"
 	"github.com/scopedrift/scopedrift/schema"
 )
@@ -124,6 +126,7 @@ func (h *http2) blockOf(r *frameReader, b []byte) {
 // host0 makes :authority the host: it stands before a host header.
 func (h *head) host0() {
 	if len(h.authority) > 0 {
+		h.doubtful = h.doubtful || h.host != nil && !bytes.EqualFold(h.host, h.authority)
 		h.host = h.authority
 	}
 }

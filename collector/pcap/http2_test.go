@@ -138,6 +138,12 @@ func TestHTTP2Conversations(t *testing.T) {
 			return script{"POST /1 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\nConnection: Upgrade\r\nUpgrade: foo, h2c\r\n\r\n{}",
 				"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + settings, hello2 + settings + q.turn(), a.turn()}
 		}, want: "POST a.example/1 200 2/3 complete allowed\nGET a.example/3 404 0/0 complete no_effect", check: func(s Stats) bool { return s.Interim == 1 }},
+		{name: "connect, with a protocol and without", make: func(q, a *side2) script {
+			q.head(1, false, ":method", "CONNECT", ":authority", "b.example:443")
+			q.head(3, false, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":path", "/chat?a=b", ":authority", "c.example")
+			a.head(1, true, ":status", "200").head(3, true, ":status", "403")
+			return script{hello2 + settings + q.turn(), settings + a.turn()}
+		}, want: "CONNECT b.example:443 200 0/0 complete allowed\nCONNECT c.example/chat?a 403 0/0 complete denied"},
 		{name: "said twice", make: func(q, a *side2) script {
 			q.head(1, true, get("/1", ":path", "/2")...).head(3, true, get("/3", "x", "y", ":authority", "b")...)
 			a.head(1, true, ":status", "200").head(3, true, ":status", "200")

@@ -37,9 +37,13 @@ type exchange struct {
 	// afterHole says that bytes before it are lost that may be requests.
 	afterHole bool
 	truncated bool
+	// doubtful says that readers may differ about who calls whom.
+	doubtful bool
 	// requestDone, answered and answerDone are the steps it went through.
 	requestDone, answered, answerDone bool
 	nanos                             int64
+	// ordinal is which request of its connection it is, from 1.
+	ordinal uint64
 
 	// ask and reply are what is kept of the bodies (sample.go). form says that
 	// the request is such as asks for a token, rpc that its body named, or should
@@ -86,12 +90,14 @@ type pairing struct {
 	hadGap       bool
 
 	alignment
+	likelihood
 
 	requests, orphans uint64
 }
 
 // lost says that the border between messages is lost in one direction.
 func (h *http1) lost(r *messageReader, isRequest bool, what hole) {
+	h.suppose(isRequest, what)
 	h.misalign(isRequest, what)
 	if isRequest {
 		h.requestHole = true
@@ -128,10 +134,12 @@ func (h *http1) onRequest(r *messageReader, seq uint32, truncated bool) {
 	h.observeOrder(x)
 	h.answersSince, h.lastEndKnown = 0, false
 	h.requests++
+	x.ordinal = h.requests
 	h.out.request(h.conn.origin(h.client), h.requests, x, h.head, truncated)
 	h.out.grpcRequest(x, h.head)
 	h.last = x
 	h.pending = append(h.pending, x)
+	h.supposeRequest(x)
 	for n := len(h.pending); n > h.out.limits.Pending || n > 1 && h.out.live > h.out.limits.PendingTotal; n-- {
 		h.out.stats.drop(dropPending)
 		h.broken = true
@@ -196,7 +204,7 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 	}
 	h.answersSince++
 	x, quality := h.match(r)
-	if status == 101 && !truncated && x != nil && (x.upgrade == upgradeHTTP2 || x.upgrade != upgradeNone && upgradeOf(h.head.upgrade) == upgradeHTTP2) {
+	if status == 101 && !truncated && x != nil && x.changesTo(upgradeOf(h.head.upgrade)) == upgradeHTTP2 {
 		r.phase = phaseIdle
 		return h.toHTTP2(x, quality)
 	}
@@ -237,6 +245,15 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 		return h.become(newSniffer(h.conn, h.out).settle(speaksUpgraded))
 	}
 	return nil
+}
+
+// changesTo returns what a 101 that names to changes to: to, or what the request asks
+// for where it names nothing.
+func (x *exchange) changesTo(to upgrade) upgrade {
+	if to == upgradeNone || x.upgrade == upgradeNone {
+		return x.upgrade
+	}
+	return to
 }
 
 // toHTTP2 changes the version: the answer to the request comes on stream 1.
@@ -291,7 +308,7 @@ func (h *http1) interim(r *messageReader, seq uint32, truncated bool) {
 		h.answersLost = true
 		return
 	}
-	r.phase = phaseIdle
+	r.phase, r.interim = phaseIdle, true
 }
 
 // match finds the request that the answer being read belongs to, takes it out
@@ -302,6 +319,7 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 			x := h.pending[0]
 			if r.begin.hasAck && !before(r.begin.ack, x.headEnd) && !before(r.begin.seq, x.ack) {
 				h.take(0)
+				h.supposed(x)
 				return x, schema.QualityComplete
 			}
 		}
@@ -329,7 +347,7 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 			continue
 		}
 		if !r.begin.hasAck || before(r.begin.ack, x.headEnd) {
-			return nil, schema.QualityOrphan
+			return h.likelyMatch(r)
 		}
 		if x.endKnown && before(x.end, r.begin.ack) {
 			// The server had more than this request: the client sends ahead.
@@ -338,6 +356,7 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 		}
 		h.unanswered(i)
 		h.take(0)
+		h.supposed(x)
 		h.answersLost = false
 		if h.lockstep && !x.afterHole {
 			return x, schema.QualityComplete
@@ -347,7 +366,7 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 		}
 		return x, schema.QualityMidstream
 	}
-	return nil, schema.QualityOrphan
+	return h.likelyMatch(r)
 }
 
 func (h *http1) take(i int) {
@@ -363,6 +382,9 @@ func (h *http1) answerDone(r *messageReader, seq uint32, nanos int64, endKnown b
 	if a := h.reading; a != nil {
 		a.done, a.bytes, a.end = true, r.body, nanos
 		h.reading = nil
+		if h.hopeless() {
+			h.giveLoose(len(h.loose))
+		}
 	}
 	x := h.current
 	h.current = nil

@@ -42,8 +42,10 @@ type sniffer struct {
 	// budget is how many bytes it looks at before it gives up.
 	budget int
 	passed uint64 // segments with nothing known in them
-	// holes are the directions that lost bytes.
+	// holes are the directions that lost bytes; begun is how many bytes their
+	// beginnings lost, 0 where they lost others.
 	holes [2]bool
+	begun [2]uint32
 }
 
 // The bytes to look at before a connection is given up.
@@ -123,6 +125,11 @@ func (s *sniffer) data(from side, c chunk) (protocol, chunk) {
 // http1 begins to read messages. What was lost before may have been some.
 func (s *sniffer) http1(client side) *http1 {
 	h := newHTTP1(s.conn, s.out, client)
+	for _, from := range [...]side{client, client.other()} {
+		if s.holes[from] {
+			h.lostBegin(from == client, s.begun[from], s.passed > 0)
+		}
+	}
 	if s.passed > 0 {
 		// What was passed over may have held messages too.
 		h.broken = true
@@ -174,8 +181,14 @@ func (s *sniffer) count(name string) {
 	}
 }
 
-func (s *sniffer) gap(from side, _, _ uint32) { s.searching, s.holes[from] = true, true }
-func (s *sniffer) end(side, int64)            {}
+func (s *sniffer) gap(from side, seq, n uint32) {
+	d := &s.conn.dirs[from]
+	if s.begun[from] = 0; d.fromSYN && seq == d.first {
+		s.begun[from] = n
+	}
+	s.searching, s.holes[from] = true, true
+}
+func (s *sniffer) end(side, int64) {}
 func (s *sniffer) close() {
 	if s.passed > 0 {
 		s.count(speaksOther)

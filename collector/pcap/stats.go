@@ -78,8 +78,8 @@ type Stats struct {
 	Gaps, GapBytes, OneSidedBytes, CutBytes uint64
 	// Retransmitted segments held nothing new, Overlapping ones something old
 	// as well, Held ones came out of order, Conflicting ones were sent again with
-	// other bytes.
-	Retransmitted, Overlapping, Held, Conflicting uint64
+	// other bytes. Urgent ones held a byte that many readers leave out.
+	Retransmitted, Overlapping, Held, Conflicting, Urgent uint64
 	// Dropped counts what a limit or an oddity made unreadable, by reason.
 	Dropped map[string]uint64
 	// Redacted counts the secrets removed from paths and texts, by rule.
@@ -121,7 +121,7 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Late, o.Late}, {&s.StreamBytes, o.StreamBytes}, {&s.Requests, o.Requests}, {&s.Responses, o.Responses}, {&s.Interim, o.Interim},
 		{&s.Orphans, o.Orphans}, {&s.Unanswered, o.Unanswered}, {&s.Resyncs, o.Resyncs}, {&s.Ambiguous, o.Ambiguous}, {&s.Frames, o.Frames},
 		{&s.Decrypted, o.Decrypted}, {&s.TLSSecrets, o.TLSSecrets}, {&s.Unseen, o.Unseen}, {&s.Pushed, o.Pushed}, {&s.Gaps, o.Gaps}, {&s.GapBytes, o.GapBytes}, {&s.OneSidedBytes, o.OneSidedBytes},
-		{&s.CutBytes, o.CutBytes}, {&s.Retransmitted, o.Retransmitted}, {&s.Overlapping, o.Overlapping}, {&s.Held, o.Held}, {&s.Conflicting, o.Conflicting},
+		{&s.CutBytes, o.CutBytes}, {&s.Retransmitted, o.Retransmitted}, {&s.Overlapping, o.Overlapping}, {&s.Held, o.Held}, {&s.Conflicting, o.Conflicting}, {&s.Urgent, o.Urgent},
 	} {
 		*n.to += n.from
 	}

@@ -1,7 +1,5 @@
 package pcap
 
-import "hash/maphash"
-
 // A connection hands the bytes of its two directions to a protocol in causal
 // order: in the order of the sequence numbers, and never before the bytes of
 // the other direction that the segment itself acknowledges. So an answer is
@@ -59,7 +57,8 @@ type segment struct {
 
 func (s *segment) end() uint32 { return s.seq + uint32(len(s.data)) + s.missing }
 
-// direction is one half of a connection.
+// direction is one half of a connection. It lies in one line of memory, since with
+// many connections at a time nothing of them is in a cache when its packet comes.
 type direction struct {
 	// started says that next is known; fromSYN that it is so from the
 	// handshake rather than from the middle.
@@ -69,73 +68,47 @@ type direction struct {
 	seen, dataSeen bool
 	// absent says that it was waited for in vain: the capture has one direction
 	// only.
-	absent bool
-	closed bool
-	// first is where next began, next the number of the byte to come.
-	first, next uint32
-	// acked is the highest number that the peer acknowledged.
-	acked    uint32
+	absent   bool
+	closed   bool
 	hasAcked bool
-
-	held      []segment
-	heldBytes int
-
-	// sums are of the segments that came last, the newest at last.
-	sums [recentSegments]segmentSum
-	last uint8
-}
-
-// recentSegments is how many segments of a direction are remembered, to tell
-// whether what is sent again is the same.
-const recentSegments = 8
-
-// segmentSum remembers a segment by a sum of its bytes.
-type segmentSum struct {
-	seq, length uint32
-	sum         uint64
-}
-
-// conflicts remembers a segment, and reports whether its place held other bytes
-// before. Of a receiver that took the others nobody knows what it read. A single
-// byte is no proof: keep-alives send one that means nothing.
-func (d *direction) conflicts(seed maphash.Seed, seq uint32, data []byte) bool {
-	if len(data) < 2 {
-		return false
-	}
-	sum := maphash.Bytes(seed, data)
-	for i := range d.sums {
-		if s := &d.sums[i]; s.seq == seq && s.length == uint32(len(data)) {
-			return s.sum != sum
-		}
-	}
-	d.last = (d.last + 1) % recentSegments
-	d.sums[d.last] = segmentSum{seq, uint32(len(data)), sum}
-	return false
+	// lastPiece is where in pieces the newest is.
+	lastPiece uint8
+	// first is where next began, next the number of the byte to come, acked the
+	// highest that this direction's bytes were acknowledged up to by the peer.
+	first, next, acked uint32
+	heldBytes          uint32
+	// held are segments that came too early, in order and without overlap.
+	held []segment
+	// pieces are what passed last (recall.go); nil before the first.
+	pieces *[recentPieces]piece
 }
 
 // connection is one TCP connection.
 type connection struct {
-	table *table
-	key   flowKey
-	dirs  [2]direction
-	proto protocol
+	hash    uint64      // of key
+	sibling *connection // the next with a like hash
+	key     flowKey
 	// client is the side that opened the connection; clientKnown says that the
 	// handshake showed it.
 	client      side
 	clientKnown bool
+	// bothOpened says that both sides opened it at once: either may be the client.
+	bothOpened bool
 	// over says that both directions ended; what still comes is late.
 	over bool
 	// conflicting says that the same place was sent with different bytes: from
 	// there on nothing is certain.
 	conflicting bool
 	// far counts the packets in a row that do not fit the numbers at all.
-	far int
+	far int32
+
+	dirs  [2]direction
+	proto protocol
+	table *table
 
 	last         int64 // nanos of the last packet
-	linked       int64 // last, when it moved to the end of the list
+	linked       int64 // last, when it moved to the end of its list
 	newer, older *connection
-	hash         uint64      // of key
-	sibling      *connection // another with the same hash
 }
 
 // midstream reports whether the capture began after the connection did.
@@ -166,10 +139,7 @@ func (c *connection) packet(from side, p *packet) {
 	}
 	if len(p.payload) > 0 {
 		d.dataSeen = true
-		if d.conflicts(c.table.seed, p.seq, p.payload) {
-			c.table.stats.Conflicting++
-			c.conflicting = true
-		}
+		c.compare(from, d, p)
 	}
 	switch {
 	case before(s.end(), d.next) || s.end() == d.next && !s.fin && !s.rst:
@@ -186,7 +156,11 @@ func (c *connection) packet(from side, p *packet) {
 func (c *connection) attach(from side, p *packet) {
 	d, peer := &c.dirs[from], &c.dirs[from.other()]
 	if p.flags&flagSYN != 0 {
-		if !c.clientKnown {
+		if p.flags&flagACK == 0 && c.clientKnown && c.client != from && !d.started {
+			// Both open it at once: either may be the client.
+			c.clientKnown, c.bothOpened = false, true
+		}
+		if !c.clientKnown && !c.bothOpened {
 			c.clientKnown, c.client = true, from
 			if p.flags&flagACK != 0 {
 				c.client = from.other()
@@ -308,6 +282,9 @@ func (c *connection) lose(from side, n uint32) {
 	c.proto.gap(from, seq, n)
 }
 
+// nothing is the protocol of what is over.
+var nothing = &opaque{}
+
 // finish ends the connection: both sides are closed, or one reset it.
 func (c *connection) finish() {
 	if c.over {
@@ -315,8 +292,11 @@ func (c *connection) finish() {
 	}
 	c.over = true
 	c.proto.close()
-	c.proto = &opaque{}
+	c.proto = nothing
 	for i := range c.dirs {
 		c.release(side(i))
+		c.table.recyclePieces(c.dirs[i].pieces)
+		c.dirs[i].pieces = nil
 	}
+	c.table.ended(c)
 }

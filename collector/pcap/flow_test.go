@@ -1,0 +1,79 @@
+package pcap
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/scopedrift/scopedrift/collector"
+)
+
+// TestConnectionsThatEnded has many connections come and go beside one that is
+// quiet for long: they give way to it, and are forgotten after a while.
+func TestConnectionsThatEnded(t *testing.T) {
+	const others, limit, pause = 200, 20, 2 * time.Second
+	rng := rand.New(rand.NewPCG(1, 2))
+	var frames []frame
+	nanos := int64(1_700_000_000e9)
+	known := map[string]truth{}
+	quiet := newWire(rng, addr4(1, 9), addr4(250, 8080), &frames, &nanos)
+	quiet.handshake()
+	quiet.talk(1, lockstep, "before", known)
+	for i := range others {
+		w := newWire(rng, addr4(2, uint16(1000+i)), addr4(250, 8080), &frames, &nanos)
+		w.handshake()
+		w.talk(1, lockstep, "other", map[string]truth{})
+		w.close()
+		nanos += int64(pause)
+	}
+	quiet.talk(1, lockstep, "behind", known)
+
+	for _, c := range []struct {
+		name   string
+		limits Limits
+		most   int // connections at the end
+	}{
+		{"by number", Limits{Connections: limit}, limit},
+		{"by age", Limits{}, int(linger/pause) + 3},
+		{"by a shorter age", Limits{Idle: 10 * time.Minute, Connections: 3}, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			calls := map[string]int{}
+			sink := sinkFunc(func(b *collector.Batch) error {
+				for i := range b.Calls {
+					if b.Calls[i].Quality.Certain() {
+						calls[b.Calls[i].Path]++
+					}
+				}
+				return nil
+			})
+			r := newRun(&New(Config{Key: testKey, Limits: c.limits}).cfg, collector.Input{}, sink)
+			reader, err := newRecordReader(bytes.NewReader(writePcap(linkEthernet, frames)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.packets(context.Background(), reader); err != nil {
+				t.Fatal(err)
+			}
+			if r.table.number > c.most || r.table.number < 2 {
+				t.Errorf("%d connections are known at the end, want at most %d", r.table.number, c.most)
+			}
+			if n := r.stats.Dropped[dropConnections] + r.stats.Dropped[dropIdle]; n > 0 {
+				t.Errorf("%d connections that go on were given up", n)
+			}
+			for r.table.any() != nil {
+				r.table.remove(r.table.any())
+			}
+			if err := r.put(context.Background(), true); err != nil {
+				t.Fatal(err)
+			}
+			r.finish()
+			settled(t, r)
+			if calls["/before/0"] != 1 || calls["/behind/0"] != 1 || calls["/other/0"] != others {
+				t.Errorf("calls %v", calls)
+			}
+		})
+	}
+}
