@@ -3,6 +3,7 @@ package pcap
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -76,4 +77,53 @@ func TestConnectionsThatEnded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFewMayWait has more requests under way than may wait for answers, in
+// connections that lose packets: some go out without, none with a wrong one.
+func TestFewMayWait(t *testing.T) {
+	for _, limits := range []Limits{{Pending: 2}, {PendingTotal: 8}, {PendingTotal: 100}} {
+		for _, how := range []style{lockstep, batches, window, moody} {
+			var sum outcome
+			dropped := uint64(0)
+			for seed := range uint64(seeds) {
+				rng := rand.New(rand.NewPCG(seed, uint64(how)))
+				known := map[string]truth{}
+				frames := damage{loss: .03, reorder: .01}.apply(rng, inTurn(rng, how, 60, 8, known))
+				sink, stats := read(t, Config{Limits: limits}, bytes.NewReader(writePcap(linkEthernet, frames)))
+				o := judge(t, sink, known)
+				sum.wrong, sum.certain, sum.known = sum.wrong+o.wrong, sum.certain+o.certain, sum.known+o.known
+				dropped += stats.Dropped[dropPending]
+			}
+			t.Logf("%d a connection, %d in all, %s: %d certain of %d, %d gave way", limits.Pending, limits.PendingTotal, styleNames[how], sum.certain, sum.known, dropped)
+			if sum.wrong > 0 || sum.certain == 0 {
+				t.Errorf("%d wrong, %d certain", sum.wrong, sum.certain)
+			}
+			if how == window && dropped == 0 {
+				t.Error("nothing had to give way")
+			}
+		}
+	}
+}
+
+// inTurn is a capture of connections that all do the same at the same time.
+func inTurn(rng *rand.Rand, how style, connections, calls int, known map[string]truth) (out []frame) {
+	all := make([][]frame, connections)
+	for i := range all {
+		var nanos int64
+		w := newWire(rng, addr4(1, uint16(1000+i)), addr4(250, 8080), &all[i], &nanos)
+		w.handshake()
+		w.talk(calls, how, fmt.Sprint(i), known)
+	}
+	nanos := int64(1_700_000_000e9)
+	for i, left := 0, true; left; i++ {
+		left = false
+		for _, frames := range all {
+			if i < len(frames) {
+				nanos += 10_000
+				out, left = append(out, frame{nanos, frames[i].data}), true
+			}
+		}
+	}
+	return out
 }

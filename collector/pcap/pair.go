@@ -140,16 +140,23 @@ func (h *http1) onRequest(r *messageReader, seq uint32, truncated bool) {
 	h.last = x
 	h.pending = append(h.pending, x)
 	h.supposeRequest(x)
-	for n := len(h.pending); n > h.out.limits.Pending || n > 1 && h.out.live > h.out.limits.PendingTotal; n-- {
+	for h.tooMany() {
 		h.out.stats.drop(dropPending)
 		h.broken = true
-		h.forgetAlignment()
-		h.unanswered(1)
+		if h.forgetAlignment(); h.tooMany() { // it may have sent some out
+			h.unanswered(1)
+		}
 	}
 	h.boundRequest(x)
 	if truncated {
 		h.requestDone(r, 0, false)
 	}
+}
+
+// tooMany reports whether more requests wait for answers than may.
+func (h *http1) tooMany() bool {
+	n := len(h.pending)
+	return n > h.out.limits.Pending || n > 1 && h.out.live > h.out.limits.PendingTotal
 }
 
 // observeOrder learns from a new request whether the client waits for answers.
