@@ -38,10 +38,11 @@ type packet struct {
 	payload  []byte
 	// missing is how many bytes of payload the capture cut off at its end.
 	missing uint32
-	// urgent says that a byte of it is marked as urgent.
-	urgent bool
-	nanos  int64
-	number uint64
+	// urgent says that a byte of it is marked as urgent, urgentAt which.
+	urgent   bool
+	urgentAt int
+	nanos    int64
+	number   uint64
 }
 
 // Reasons why a packet carries no TCP segment for us. They are keys of
@@ -267,7 +268,7 @@ func (d *decoder) collect(rec *record, p *packet) string {
 	p.payload = d.tcp.Payload
 	p.missing = uint32(max(declared-carried, 0))
 	p.nanos = rec.nanos
-	p.urgent = d.tcp.URG
+	p.urgent, p.urgentAt = d.tcp.URG, int(d.tcp.Urgent)-1
 	p.flags = 0
 	for _, f := range [...]struct {
 		set bool

@@ -114,7 +114,7 @@ func TestHostileSegments(t *testing.T) {
 		{"an urgent byte, which many readers leave out", join(opened(70, 30),
 			[]tcp{{from: 'c', seq: 70, ack: 30, flags: ack, text: "GET /secXret HTTP/1.1\r\nHost: a\r\n\r\n", urgent: 9}},
 			[]tcp{{from: 's', seq: 30, ack: 70 + 34, flags: ack, text: a1}}, turnAt(70+34, 30+m, q2, a2)),
-			"GET a/secXret 201 0/4 gap\nGET a/2 202 0/4 gap", func(s Stats) bool { return s.Urgent == 1 }},
+			"GET a/secret 201 0/4 gap\nGET a/2 202 0/4 gap", func(s Stats) bool { return s.Urgent == 1 }},
 		{"reset in the middle, and a late segment", join(opened(70, 30), []tcp{{from: 'c', seq: 70, ack: 30, flags: ack, text: q1[:12]},
 			{from: 's', seq: 30, ack: 82, flags: flagRST | ack}, {from: 'c', seq: 82, ack: 30, flags: ack, text: q1[12:]}, {from: 's', seq: 30, ack: 70 + n, flags: ack, text: a1}}),
 			"", func(s Stats) bool { return s.Dropped[dropLate] == 2 && s.Dropped[dropTruncated] == 1 }},

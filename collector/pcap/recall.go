@@ -1,6 +1,9 @@
 package pcap
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // Where a place is sent twice with other bytes, nobody knows which of them the
 // receiver took, or whether it took any. So the bytes that passed last are
@@ -117,6 +120,18 @@ type careless interface {
 	indifferent(from side, n int) bool
 }
 
+// setApart takes an urgent byte out of the row, as most systems do; of what is sent
+// like that nothing is certain.
+func (c *connection) setApart(d *direction, p *packet) {
+	c.table.stats.Urgent++
+	c.conflicting = true
+	if at := p.urgentAt; at >= 0 && at < len(p.payload) && p.seq == d.next {
+		p.payload = slices.Concat(p.payload[:at], p.payload[at+1:])
+		p.seq++
+		d.next++
+	}
+}
+
 // compare looks whether a segment contradicts an earlier one.
 func (c *connection) compare(from side, d *direction, p *packet) {
 	if c.skipsHolding() {
@@ -127,11 +142,6 @@ func (c *connection) compare(from side, d *direction, p *packet) {
 		if r, ok := c.proto.(careless); ok && r.indifferent(from, len(p.payload)) {
 			return
 		}
-	}
-	if p.urgent {
-		// Many readers take the urgent byte out of the row.
-		c.table.stats.Urgent++
-		c.conflicting = true
 	}
 	if !fresh {
 		if d.contradicts(&c.table.recall, p.seq, p.payload) {

@@ -133,6 +133,9 @@ func (c *connection) packet(from side, p *packet) {
 		c.table.stats.drop(dropLate)
 		return
 	}
+	if p.urgent {
+		c.setApart(d, p)
+	}
 	s := segment{
 		chunk:   chunk{p.payload, p.seq, p.ack, p.flags&flagACK != 0, true, p.nanos},
 		missing: p.missing, fin: p.flags&flagFIN != 0, rst: p.flags&flagRST != 0, number: p.number,
