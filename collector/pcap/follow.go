@@ -23,6 +23,10 @@ import (
 // go on from file to file. Packed files (.gz, .zst) are read once they are
 // whole; a file that was read unpacked is not read again packed.
 type Directory struct {
+	// Complain, if set, is told of each file that could not be read, or not to its
+	// end. It is called by Next.
+	Complain func(file string, err error)
+
 	path string
 	// poll is how often to look for more.
 	poll time.Duration
@@ -81,13 +85,18 @@ func (d *Directory) Next(ctx context.Context, p *Packet, idle func() error) erro
 		case errors.Is(err, errTooLong):
 			d.lost[reasonTooLong]++
 			continue
-		case !errors.Is(err, io.EOF) && !errors.Is(err, errCut):
-			d.lost[lostDamaged]++
-		case errors.Is(err, errCut):
-			// The last packet of a file that was cut off.
-			d.lost[lostDamaged]++
+		case !errors.Is(err, io.EOF):
+			// Damaged, or cut off in its last packet.
+			d.complain(lostDamaged, d.file.path, err)
 		}
 		d.close()
+	}
+}
+
+func (d *Directory) complain(reason, file string, err error) {
+	d.lost[reason]++
+	if d.Complain != nil {
+		d.Complain(file, err)
 	}
 }
 
@@ -197,7 +206,7 @@ func (d *Directory) open(ctx context.Context, idle func() error) (bool, error) {
 	file, err := os.Open(f.path)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			d.lost[lostFile]++
+			d.complain(lostFile, f.path, err)
 		}
 		d.read[f.name] = f.changed
 		return true, nil
@@ -221,7 +230,7 @@ func (d *Directory) open(ctx context.Context, idle func() error) (bool, error) {
 	}
 	if err != nil {
 		failed := d.file.failed
-		d.lost[lostFile]++
+		d.complain(lostFile, f.path, err)
 		d.close()
 		return true, failed
 	}

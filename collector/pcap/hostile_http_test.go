@@ -43,7 +43,7 @@ var hostile = []struct {
 	{"a flood of interim answers", script{q1, strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 20_000) + a1, q2, a2},
 		"GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", func(s Stats) bool { return s.Interim == 20_000 }},
 	{"an answer before its request is whole", script{"GET /1 HTTP/1.1\r\nHost: a\r\n", a1, "X: y\r\n\r\n", "", q2, a2},
-		" 10.0.0.2:80 201 0/0 orphan\nGET a/1 0 0/0 gap\nGET a/2 202 0/4 gap", nil},
+		" 10.0.0.2:80 201 0/0 orphan\n 10.0.0.2:80 202 0/0 orphan\nGET a/1 0 0/0 gap\nGET a/2 0 0/0 gap", nil},
 	{"two answers to one request", script{q1, a1 + a2, q3, a3}, "GET a/1 201 0/4 complete\n 10.0.0.2:80 202 0/0 orphan\nGET a/3 203 0/4 gap", nil},
 	{"a request behind an upgrade that is granted", script{"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n" + q2, "HTTP/1.1 101 Go\r\nUpgrade: websocket\r\n\r\n" + a2},
 		"GET a/ws 101 0/0 complete\nGET a/2 0 0/0 unanswered", nil},

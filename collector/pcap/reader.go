@@ -108,7 +108,7 @@ func newClassicReader(r *bufio.Reader) (*classicReader, error) {
 	c := &classicReader{r: r, order: binary.LittleEndian, unit: 1000, header: 16}
 	head, err := r.Peek(24)
 	if err != nil {
-		return nil, fmt.Errorf("read capture: %w", errCut)
+		return nil, errors.New("the file ends inside its header: it is no whole capture; copy it again")
 	}
 	switch binary.BigEndian.Uint32(head) {
 	case magicMicros:
@@ -168,10 +168,12 @@ func discard(r *bufio.Reader, used *int) error {
 // cut turns the error of a short Peek into what it means: nothing at all left
 // is a clean end.
 func cut(err error, got int) error {
-	if err != io.EOF {
+	switch {
+	case err == io.ErrUnexpectedEOF:
+		return errCut // so ends a packed file that is not whole
+	case err != io.EOF:
 		return err
-	}
-	if got == 0 {
+	case got == 0:
 		return io.EOF
 	}
 	return errCut

@@ -130,7 +130,11 @@ func (c *connection) packet(from side, p *packet) {
 		return
 	}
 	if c.over || d.closed {
-		c.table.stats.drop(dropLate)
+		if n := uint32(len(p.payload)) + p.missing; n > 0 && before(d.next, p.seq+n) {
+			c.table.stats.drop(dropLate)
+		} else {
+			c.table.stats.Retransmitted++ // or a reset, which ends what is over
+		}
 		return
 	}
 	if p.urgent {

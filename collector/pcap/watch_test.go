@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,6 +73,8 @@ func TestFollow(t *testing.T) {
 	var sink waiting
 	d := NewDirectory(dir)
 	d.poll = 10 * time.Millisecond
+	var complaints []string
+	d.Complain = func(file string, err error) { complaints = append(complaints, filepath.Base(file)+": "+err.Error()) }
 	ctx, cancel := context.WithCancel(context.Background())
 	w := New(Config{Key: testKey}).Watch(d, collector.Input{Name: dir}, &sink)
 	done := make(chan error)
@@ -125,6 +128,9 @@ func TestFollow(t *testing.T) {
 	}
 	if len(sink.calls) != len(whole.calls) || sink.skipped[schema.Lost+lostFile] != 1 {
 		t.Errorf("%d calls, want %d; skipped %v", len(sink.calls), len(whole.calls), sink.skipped)
+	}
+	if len(complaints) != 1 || !strings.HasPrefix(complaints[0], "notes.txt: this is no pcap") {
+		t.Errorf("complaints %q", complaints)
 	}
 }
 

@@ -92,6 +92,13 @@ func (a *app) collectPcap(ctx context.Context, o capturing) (err error) {
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
 	st.log.Info().Str("from", cmp.Or(o.device, o.follow)).Str("to", out.name).Msg("capturing")
+	for _, tap := range taps {
+		if d, ok := tap.source.(*pcap.Directory); ok {
+			d.Complain = func(file string, err error) {
+				st.log.Warn().Str("file", file).Err(err).Msg("capture file not read, or not to its end")
+			}
+		}
+	}
 	return out.deliver(ctx, func(reading context.Context, sink collector.Sink) error {
 		// What was read is handed on for a while after the end.
 		late, cancel := operate.Drain(reading)

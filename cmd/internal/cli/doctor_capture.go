@@ -111,7 +111,7 @@ func (t *tapped) advise(s *pcap.Stats, x *examined) {
 	withPayload := t.BothWays + t.OneWay
 	switch {
 	case s.Packets == 0:
-		add("the capture holds no packets: check the interface and the filter it was made with")
+		add("the capture holds no packet that could be read: check that the file is whole, and the interface and the filter it was made with")
 		return
 	case withPayload == 0:
 		add("no TCP connection with payload was captured: check the filter; UDP and QUIC carry no call that could be read")
