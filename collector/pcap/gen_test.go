@@ -186,6 +186,7 @@ const (
 	batches               // sends several, then waits for all
 	window                // always keeps several on the way
 	moody                 // changes its mind
+	eager                 // sends one as soon as one is answered, of a few on the way
 )
 
 // truth is what a made-up request was answered with.
@@ -203,6 +204,9 @@ func (w *wire) talk(n int, how style, name string, known map[string]truth) {
 	}
 	var waiting []asked
 	depth := 1
+	if how == eager {
+		depth = 2 + w.rng.IntN(2)
+	}
 	if how == batches || how == window {
 		depth = 2 + w.rng.IntN(7)
 	}
@@ -215,8 +219,8 @@ func (w *wire) talk(n int, how style, name string, known map[string]truth) {
 		if len(waiting) == 0 {
 			mayAsk, refill = true, true
 		}
-		if mayAsk && (len(waiting) == 0 || w.rng.IntN(2) == 0 || how == batches) {
-			if len(waiting) == 0 {
+		if mayAsk && (len(waiting) == 0 || w.rng.IntN(2) == 0 || how == batches || how == eager) {
+			if len(waiting) == 0 || how == eager {
 				w.clientHas = w.serverSeq // it has the whole last answer
 			} else if lag := w.serverSeq - w.clientHas; lag > 0 {
 				w.clientHas += w.rng.Uint32N(lag + 1)
@@ -247,6 +251,9 @@ func (w *wire) talk(n int, how style, name string, known map[string]truth) {
 		waiting = waiting[1:]
 		if before(w.serverHas, a.end) {
 			w.serverHas = a.end
+		}
+		if how == eager {
+			w.serverHas = w.clientSeq
 		}
 		if lag := w.clientSeq - w.serverHas; lag > 0 {
 			w.serverHas += w.rng.Uint32N(lag + 1)

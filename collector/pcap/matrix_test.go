@@ -395,10 +395,7 @@ func TestMatrix(t *testing.T) {
 			known := map[string]truth{}
 			frames := conversation(rng, connections, func(w *wire, name string) { kind.talk(w, calls, name, known) })
 			sink, _ := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, frames)))
-			var oracle *oracle
-			if strings.HasPrefix(kind.name, "http1") {
-				oracle = newOracle(t, frames)
-			}
+			oracle := oracleOf(t, kind, frames)
 			whole := map[string]*schema.Call{}
 			for k := range sink.calls {
 				whole[sink.calls[k].Path] = &sink.calls[k]
@@ -412,7 +409,7 @@ func TestMatrix(t *testing.T) {
 				if (stats.Conflicting > 0) != (im.name == "sent again otherwise") {
 					t.Errorf("%s, %s, seed %d: %d segments in conflict", kind.name, im.name, seed, stats.Conflicting)
 				}
-				if oracle != nil && (im.name == "all of it" || strings.Contains(im.name, "los") && !strings.Contains(im.name, ",")) {
+				if im.name == "all of it" || strings.Contains(im.name, "los") && !strings.Contains(im.name, ",") {
 					found, certain := oracle.possible(t, changed)
 					sums[i][j].possible += found
 					sums[i][j].provable += certain

@@ -337,6 +337,17 @@ func close1(most [][]int) {
 	}
 }
 
+// oracleOf returns what tells of each damaged capture how many calls can be found in it,
+// and how many can be certain.
+func oracleOf(t *testing.T, kind traffic, frames []frame) interface {
+	possible(t *testing.T, damaged []frame) (found, certain int)
+} {
+	if strings.HasPrefix(kind.name, "http1") {
+		return newOracle(t, frames)
+	}
+	return newOracle2(t, frames)
+}
+
 // oracle knows a whole capture of HTTP/1.
 type oracle struct {
 	all               map[uint16]*spoke

@@ -13,7 +13,9 @@ import (
 //     acknowledged everything up to the answer's first byte, and nothing more:
 //     a client that waits for each answer sends the next request exactly then.
 //     That holds only for a client that was seen to wait (lockstep) and never
-//     seen to send ahead (pipelined).
+//     seen to send ahead (pipelined). Where the beginning of the connection was not
+//     seen, or what it did while both sides lost bytes, long pauses show it
+//     (patience.go).
 //   - Where the client sends ahead, by counting what can have been lost (align.go).
 //   - In all cases the answer's segment must have acknowledged the request's
 //     head: a server cannot answer what it has not received.
@@ -91,6 +93,7 @@ type pairing struct {
 
 	alignment
 	likelihood
+	habit
 
 	requests, orphans uint64
 }
@@ -131,6 +134,7 @@ func (h *http1) onRequest(r *messageReader, seq uint32, truncated bool) {
 		h.ranEmpty()
 	}
 	h.boundRoom(x)
+	h.pause = 0
 	h.observeOrder(x)
 	h.answersSince, h.lastEndKnown = 0, false
 	h.requests++
@@ -176,11 +180,14 @@ func (h *http1) observeOrder(x *exchange) {
 	case x.afterHole:
 		// What was lost before it held a request; if nothing answered that, it
 		// was sent ahead.
+		if h.answersLost {
+			h.forgetHabit()
+		}
 		if h.answersSince == 0 && !h.answersLost && (h.requests > 0 || !h.conn.midstream()) {
 			h.pipelined = true
 		}
 	case h.lastEndKnown && x.hasAck && x.ack == h.lastEnd:
-		h.lockstep = true
+		h.paused(x)
 	}
 }
 
@@ -325,6 +332,9 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 		if len(h.pending) > 0 {
 			x := h.pending[0]
 			if r.begin.hasAck && !before(r.begin.ack, x.headEnd) && !before(r.begin.seq, x.ack) {
+				if h.whole > 0 && x.endKnown && before(x.end, r.begin.ack) {
+					h.pipelined = true // with what was lost
+				}
 				h.take(0)
 				h.supposed(x)
 				return x, schema.QualityComplete
@@ -365,6 +375,7 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 		h.take(0)
 		h.supposed(x)
 		h.answersLost = false
+		h.waited(x, r.begin.nanos)
 		if h.lockstep && !x.afterHole {
 			return x, schema.QualityComplete
 		}
@@ -389,7 +400,7 @@ func (h *http1) answerDone(r *messageReader, seq uint32, nanos int64, endKnown b
 	if a := h.reading; a != nil {
 		a.done, a.bytes, a.end = true, r.body, nanos
 		h.reading = nil
-		if h.hopeless() {
+		if h.rowKnown && h.hopeless() {
 			h.giveLoose(len(h.loose))
 		}
 	}
@@ -399,7 +410,7 @@ func (h *http1) answerDone(r *messageReader, seq uint32, nanos int64, endKnown b
 		return
 	}
 	if endKnown && len(h.pending) == 0 {
-		h.lastEnd, h.lastEndKnown = seq, true
+		h.lastEnd, h.lastEndKnown, h.lastEndNanos = seq, true, nanos
 	}
 	x.answerDone = true
 	x.call.ResponseBytes = r.body

@@ -129,7 +129,7 @@ func TestStreams(t *testing.T) {
 		{name: "joined before an answer", bare: true, parts: []part{
 			{from: 's', has: 500, text: a1}, {from: 'c', at: 500, has: al, text: q2}, {from: 's', at: al, has: 500 + ql, text: a2},
 			{from: 'c', at: 500 + ql, has: 2 * al, text: q3}, {from: 's', at: 2 * al, has: 500 + 2*ql, text: a3}},
-			want: " 10.0.0.2:80 201 0/0 orphan\nGET a/2 202 0/4 midstream\nGET a/3 203 0/4 complete"},
+			want: " 10.0.0.2:80 201 0/0 orphan\nGET a/2 202 0/4 midstream\nGET a/3 203 0/4 midstream"},
 		{name: "joined inside a body", bare: true, parts: []part{
 			{from: 's', at: 7, has: 500, text: "GETody of something\r\n\r\n"}, {from: 'c', at: 500, has: 30, text: q2},
 			{from: 's', at: 30, has: 500 + ql, text: a2}},
@@ -212,14 +212,14 @@ func TestLongHole(t *testing.T) {
 			part{from: 's', at: far + i*al, has: far + (i+1)*ql, text: a2})
 	}
 	sink, stats := read(t, Config{}, bytes.NewReader(draw(false, parts)))
-	certain := 0
+	found := 0
 	for i := range sink.calls {
-		if sink.calls[i].Quality.Certain() {
-			certain++
+		if c := &sink.calls[i]; c.Path != "" && c.Status != 0 {
+			found++
 		}
 	}
-	if certain < 4 {
-		t.Errorf("%d certain pairs, want at least 4 of 9\n%s\n%+v", certain, lines(sink.calls), stats)
+	if found < 5 {
+		t.Errorf("%d pairs, want at least 5 of 9\n%s\n%+v", found, lines(sink.calls), stats)
 	}
 }
 
