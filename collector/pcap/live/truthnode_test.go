@@ -110,6 +110,29 @@ func TestTruthOfCurl(t *testing.T) {
 	t.Logf("%d requests in the servers' log, %d packets, %d frames", l.len(), stats.Packets, stats.Frames)
 }
 
+// TestTruthOfJava lets the client of Java ask: it upgrades its first request, and goes
+// on with HTTP/2.
+func TestTruthOfJava(t *testing.T) {
+	java, err := exec.LookPath("java")
+	if err == nil {
+		err = exec.Command(java, "--describe-module", "jdk.compiler").Run()
+	}
+	if err != nil {
+		t.Skipf("a Java that compiles is missing: %v", err) // the project does without it
+	}
+	if !apart(t) {
+		return
+	}
+	key := redact.NewKey([32]byte{1})
+	l, calls, stats := observed(t, key, func(l *ledger) {
+		if out, err := exec.Command(java, "testdata/Ask.java", "http://"+upgrading(t, l)).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	agree(t, key, l, calls, stats)
+	t.Logf("%d requests in the server's log, %d packets, %d frames, %v", l.len(), stats.Packets, stats.Frames, stats.Protocols)
+}
+
 // upgrading serves HTTP/1 that may become HTTP/2.
 func upgrading(t *testing.T, l *ledger) string {
 	t.Helper()
