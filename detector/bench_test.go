@@ -84,6 +84,9 @@ func BenchmarkPosture(b *testing.B) {
 	keys := "h.h, 'api', concat('GET /thing', toString(o), '/{id}'), '', 1, 0, 1, 3, '\\0\\0\\0\\0\\0\\0\\0\\0'"
 	exec(fmt.Sprintf("INSERT INTO use_day SELECT %s, toDate('2026-01-01') + d, toDateTime64(toDateTime(toDate('2026-01-01') + d) + 600, 6), toDateTime64(toDateTime(toDate('2026-01-01') + d) + 80000, 6), 93 "+
 		"FROM h, (SELECT arrayJoin(range(%d)) AS o) AS ops, (SELECT arrayJoin(range(%d)) AS d) AS ds", keys, operations, days))
+	// A job's calls of a day are of one hour, and of few objects.
+	exec(fmt.Sprintf("INSERT INTO pace SELECT h.h, 'api', concat('GET /thing', toString(o), '/{id}'), 0, toDateTime(toDate('2026-01-01') + d, 'UTC') + 3600 * (n %% 22), 93, 0, "+
+		"arrayReduce('uniqCombinedState(12)', arrayMap(i -> toString(i * 7 + n), range(3))) FROM h, (SELECT arrayJoin(range(%d)) AS o) AS ops, (SELECT arrayJoin(range(%d)) AS d) AS ds", operations, days))
 	exec(fmt.Sprintf("INSERT INTO use_life SELECT %s, toDateTime64('2026-01-01 00:10:00', 6), toDateTime64('2026-03-31 22:13:20', 6), range(20454, 20544), 93 * 90 FROM h, (SELECT arrayJoin(range(%d)) AS o) AS ops", keys, operations))
 	exec(fmt.Sprintf("INSERT INTO source_day SELECT 'envoy', 'api', toDate('2026-01-01') + number, 1000 FROM numbers(%d)", days))
 	for b.Loop() {

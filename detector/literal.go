@@ -108,3 +108,22 @@ func addressLiteral(a netip.Addr) string {
 	}
 	return "toIPv6(" + literal(stored.String()) + ")"
 }
+
+// packed writes that the values of the rows of a group, numbers of a fixed size, are
+// handed over as one text, each row's after the other's and in no order: unpacking
+// that takes a twentieth of the time that the driver takes for arrays.
+func packed(columns ...string) string {
+	for i := range columns {
+		columns[i] = "reinterpretAsFixedString(" + columns[i] + ")"
+	}
+	one := columns[0]
+	if len(columns) > 1 {
+		one = "concat(" + strings.Join(columns, ", ") + ")"
+	}
+	return "arrayStringConcat(groupArray(" + one + "))"
+}
+
+// packedSet is packed for the different values of one column.
+func packedSet(column string) string {
+	return "arrayStringConcat(arrayMap(v -> reinterpretAsFixedString(v), groupUniqArray(" + column + ")))"
+}

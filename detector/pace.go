@@ -3,6 +3,7 @@ package detector
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,86 +29,50 @@ func wholeHours(w schema.Window) string {
 // objectsOf merges the sketches of distinct objects.
 const objectsOf = "uniqCombinedMerge(12)(objects)"
 
-// pacedHours bounds the hours of operations that one question for paces folds: a
-// sketch for each, of up to three kilobytes, must fit the engine's memory.
-const pacedHours = 65_536
-
-// Paces reads the rollup of that name. Its sketches are what costs, so it is found
-// out first who called an operation so often in an hour, and how much there is to
-// fold for them: most never did. Where two reporters saw one call, the
-// higher-ranking one counts.
+// Paces reads the rollup of that name. Its parts are merged as they are read, which
+// needs no room for the sketches of a question's hours, and half of the time that
+// grouping takes. A month's parts hold all of an hour.
 func (s *store) Paces(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, least uint64, each func(*rule.Pace) error) error {
-	var busy []schema.PrincipalHash
-	var hours uint64
-	ask := func() error {
-		if len(busy) == 0 {
-			return nil
-		}
-		part := busy
-		busy, hours = nil, 0
-		return s.pacesOf(ctx, w, part, least, each)
-	}
-	statement := "SELECT credential, sum(n) FROM (SELECT credential, count() AS n FROM (" + busyHours(w, hashes) +
-		") GROUP BY credential, service, operation HAVING max(c) >= " + fmt.Sprint(least) + ") GROUP BY credential ORDER BY credential"
-	type amount struct {
-		hash  schema.PrincipalHash
-		hours uint64
-	}
-	var all []amount
-	err := s.query(ctx, "read who works fast", statement, func(rows driver.Rows) error {
-		var one amount
-		var hash string
-		err := rows.Scan(&hash, &one.hours)
-		copy(one.hash[:], hash)
-		all = append(all, one)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for _, one := range all {
-		if hours+one.hours > pacedHours {
-			if err := ask(); err != nil {
-				return err
-			}
-		}
-		busy, hours = append(busy, one.hash), hours+one.hours
-	}
-	return ask()
-}
-
-// busyHours counts the calls of every hour of operations, as each reporter saw it.
-func busyHours(w schema.Window, hashes []schema.PrincipalHash) string {
-	return "SELECT credential, service, operation, reporter, hour, sum(calls) AS c FROM " + table.Pace + " WHERE credential IN " + hashList(hashes) + wholeHours(w) +
-		" GROUP BY credential, service, operation, reporter, hour"
-}
-
-// pacesOf reads the paces of some principals.
-func (s *store) pacesOf(ctx context.Context, w schema.Window, hashes []schema.PrincipalHash, least uint64, each func(*rule.Pace) error) error {
-	busy := "SELECT credential, service, operation FROM (" + busyHours(w, hashes) + ") WHERE c >= " + fmt.Sprint(least)
-	hours := "SELECT credential, service, operation, reporter, hour, sum(calls) AS c, sum(missed) AS m, " + objectsOf + " AS o FROM " + table.Pace +
-		" WHERE credential IN " + hashList(hashes) + wholeHours(w) + " AND (credential, service, operation) IN (" + busy + ")" +
-		" GROUP BY credential, service, operation, reporter, hour"
-	ranked := "SELECT credential, service, operation, toUnixTimestamp(hour) AS h, argMin((c, m, o), reporter) AS r FROM (" + hours +
-		") GROUP BY credential, service, operation, h"
-	statement := "SELECT credential, service, operation, groupArray(h), groupArray(r.1), groupArray(r.2), groupArray(r.3) FROM (" + ranked +
-		") GROUP BY credential, service, operation HAVING max(r.1) >= " + fmt.Sprint(least) + " ORDER BY credential, service, operation"
+	statement := "SELECT credential, service, operation, " + packed("toUnixTimestamp(hour)", "reporter", "calls", "missed", "finalizeAggregation(objects)") +
+		" FROM " + table.Pace + " FINAL WHERE credential IN " + hashList(hashes) + wholeHours(w) +
+		" GROUP BY credential, service, operation HAVING max(calls) >= " + fmt.Sprint(least) +
+		" ORDER BY credential, service, operation SETTINGS do_not_merge_across_partitions_select_final = 1"
 	return s.query(ctx, "read how fast credentials work", statement, func(rows driver.Rows) error {
 		var p rule.Pace
-		var hash string
-		var hours []uint32
-		var calls, missed, objects []uint64
-		if err := rows.Scan(&hash, &p.Service, &p.Operation, &hours, &calls, &missed, &objects); err != nil {
+		var hash, hours string
+		if err := rows.Scan(&hash, &p.Service, &p.Operation, &hours); err != nil {
 			return err
 		}
 		copy(p.Hash[:], hash)
-		p.Hours = make([]rule.PaceHour, len(hours))
-		for i, h := range hours {
-			p.Hours[i] = rule.PaceHour{Start: time.Unix(int64(h), 0).UTC(), Calls: calls[i], Missed: missed[i], Objects: objects[i]}
+		if p.Hours = ranked([]byte(hours)); !slices.ContainsFunc(p.Hours, func(h rule.PaceHour) bool { return h.Calls >= least }) {
+			return nil
 		}
-		slices.SortFunc(p.Hours, func(a, b rule.PaceHour) int { return a.Start.Compare(b.Start) })
 		return each(&p)
 	})
+}
+
+// ranked unpacks the hours of a pace, in their order. Where two reporters saw the
+// calls of an hour, the higher-ranking one counts.
+func ranked(text []byte) []rule.PaceHour {
+	const size = 4 + 1 + 8 + 8 + 8
+	type reported struct {
+		rule.PaceHour
+		reporter byte
+	}
+	all := make([]reported, 0, len(text)/size)
+	for ; len(text) >= size; text = text[size:] {
+		number := func(at int) uint64 { return binary.LittleEndian.Uint64(text[at:]) }
+		start := time.Unix(int64(binary.LittleEndian.Uint32(text)), 0).UTC()
+		all = append(all, reported{rule.PaceHour{Start: start, Calls: number(5), Missed: number(13), Objects: number(21)}, text[4]})
+	}
+	slices.SortFunc(all, func(a, b reported) int { return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.reporter, b.reporter)) })
+	hours := make([]rule.PaceHour, 0, len(all))
+	for i := range all {
+		if i == 0 || !all[i].Start.Equal(all[i-1].Start) {
+			hours = append(hours, all[i].PaceHour)
+		}
+	}
+	return hours
 }
 
 // Visits reads the calls of some hours, each stored call once.

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/scopedrift/scopedrift/detector/rule"
@@ -26,6 +26,8 @@ type store struct {
 	conn      driver.Conn
 	presented map[schema.PresentedHash]*presentedSet
 	loaded    bool
+	// rules, where it is not nil, is held by whoever asks, and not while it waits.
+	rules *sync.Mutex
 	// passRows is the constant of that name, but in tests.
 	passRows uint64
 }
@@ -33,34 +35,6 @@ type store struct {
 // presentedSet is what calls presented, sorted; scopes is nil where they
 // carried none.
 type presentedSet struct{ scopes, groups []string }
-
-// settings let big folds spill to disk rather than fail at the engine's memory
-// cap, and long lists of keys pass as text.
-var settings = clickhouse.WithSettings(clickhouse.Settings{
-	"max_bytes_before_external_group_by": "268435456",
-	"max_bytes_before_external_sort":     "268435456",
-	"max_query_size":                     "16777216",
-	"max_ast_elements":                   "1000000",
-	"max_expanded_ast_elements":          "1000000",
-})
-
-// query runs a statement and calls scan for each row.
-func (s *store) query(ctx context.Context, doing, statement string, scan func(driver.Rows) error) error {
-	rows, err := s.conn.Query(clickhouse.Context(ctx, settings), statement)
-	if err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return fmt.Errorf("%s: %w", doing, err)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
-	}
-	return nil
-}
 
 func (s *store) Span(ctx context.Context) (first, last time.Time, err error) {
 	var n uint64
@@ -233,7 +207,7 @@ func (s *store) Rows(ctx context.Context, q RowQuery, each func(*rule.Row) error
 	if err != nil {
 		return err
 	}
-	statement := "SELECT " + foldColumns + ", segment, min(f), max(l), sum(n), arraySort(groupUniqArray(d)) FROM (" +
+	statement := "SELECT " + foldColumns + ", segment, min(f), max(l), sum(n), " + packedSet("d") + " FROM (" +
 		strings.Join(tiers(&q), " UNION ALL ") + ") GROUP BY " + foldColumns + ", segment ORDER BY " + foldColumns + ", segment"
 	return s.query(ctx, "fold the use", statement, func(rows driver.Rows) error {
 		row, _, err := s.scanRow(rows, principals, false)
@@ -250,10 +224,9 @@ const foldColumns = "credential, service, operation, tenant, decision, reporter,
 // scanRow reads the columns of a folded row, and the resource if there is one.
 func (s *store) scanRow(rows driver.Rows, principals map[schema.PrincipalHash]schema.Principal, withResource bool) (*rule.Row, string, error) {
 	var row rule.Row
-	var hash, presented, resource string
+	var hash, presented, resource, days string
 	var decision, reporter, certain, route uint8
 	var segment uint16
-	var days []uint16
 	into := []any{&hash, &row.Service, &row.Operation, &row.Tenant, &decision, &reporter, &certain, &route, &presented, &segment,
 		&row.First, &row.Last, &row.Calls, &days}
 	if withResource {
@@ -270,10 +243,11 @@ func (s *store) scanRow(rows driver.Rows, principals map[schema.PrincipalHash]sc
 	row.First, row.Last = row.First.UTC(), row.Last.UTC()
 	set := s.set(row.Presented)
 	row.Scopes, row.Groups = set.scopes, set.groups
-	row.Days = make([]schema.Day, len(days))
-	for i, d := range days {
-		row.Days[i] = schema.Day(d)
+	row.Days = make([]schema.Day, len(days)/2)
+	for i := range row.Days {
+		row.Days[i] = schema.Day(days[2*i]) | schema.Day(days[2*i+1])<<8
 	}
+	slices.Sort(row.Days)
 	return &row, resource, nil
 }
 
@@ -398,7 +372,7 @@ func (s *store) Objects(ctx context.Context, q ObjectQuery, each func(*rule.Row,
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
 	statement := "SELECT credential, service, operation, tenant, decision, reporter, toUInt8(quality = 0) AS certain, route_source, presented, " +
-		segment(q.Cuts, "toUnixTimestamp64Micro(time)") + " AS segment, min(time), max(time), count(), arraySort(groupUniqArray(toUInt16(toDate(time)))), resource FROM " +
+		segment(q.Cuts, "toUnixTimestamp64Micro(time)") + " AS segment, min(time), max(time), count(), " + packedSet("toUInt16(toDate(time))") + ", resource FROM " +
 		table.Calls + " WHERE credential IN " + hashList(sortedHashes(principals)) + within(q.Window) + from(&q.RowQuery) +
 		" AND (credential, service, operation) IN (" + strings.Join(keys, ", ") + ") GROUP BY " + foldColumns + ", segment, resource"
 	return s.query(ctx, "fold the use by object", statement, func(rows driver.Rows) error {
