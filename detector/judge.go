@@ -5,7 +5,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/scopedrift/scopedrift/detector/compare"
 	"github.com/scopedrift/scopedrift/detector/rule"
@@ -38,19 +41,39 @@ type subjectWork struct {
 	kept []rule.Use
 }
 
-// judgeAll runs the rules over all subjects, some at a time.
+// together is how many chunks are judged at a time: while the store works for one,
+// the rules work on another.
+const together = 2
+
+// judgeAll runs the rules over all subjects, some at a time. Rules share what they
+// know, so only one chunk is at work on them; the store lets go of the lock while it
+// is waited for. Which chunk is done first changes no finding.
 func (r *run) judgeAll(ctx context.Context, progress func(done, total int)) error {
+	var rules sync.Mutex
+	if s, ok := r.facts.(*store); ok {
+		s.rules = &rules
+		defer func() { s.rules = nil }()
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(together)
 	done := 0
 	for _, c := range r.chunks() {
-		if err := r.judge(ctx, c); err != nil {
-			return fmt.Errorf("judge the use of credentials: %w", err)
-		}
-		done += len(c.work)
-		if progress != nil {
-			progress(done, len(r.subjects))
-		}
+		group.Go(func() error {
+			rules.Lock()
+			defer rules.Unlock()
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := r.judge(ctx, c); err != nil {
+				return fmt.Errorf("judge the use of credentials: %w", err)
+			}
+			if done += len(c.work); progress != nil {
+				progress(done, len(r.subjects))
+			}
+			return nil
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 // chunks groups the subjects: those whose grants begin and end at the same
