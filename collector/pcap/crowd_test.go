@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"testing"
 
 	"github.com/scopedrift/scopedrift/collector"
@@ -23,7 +26,14 @@ type crowd struct {
 	// total is how many connections there are in all, open how many at a time,
 	// active how many of those take their turn together, a packet each.
 	total, open, active int
+	// loss is the share of packets that are left out, between is called when all
+	// that are open had a turn.
+	loss    float64
+	between func(turn int)
+	// pace is how many nanoseconds lie between two packets.
+	pace int64
 
+	rng    *rand.Rand
 	buf    []byte
 	at     int // in buf
 	nanos  int64
@@ -41,8 +51,8 @@ const crowdTurns = 5
 // newCrowd makes the patterns up. turns makes one of them up, and says where its
 // turns begin.
 func newCrowd(total, open, active int, turns func(w *wire, frames *[]frame) []int) *crowd {
-	c := &crowd{total: total, open: open, active: min(open, active), nanos: 1_700_000_000e9}
 	rng := rand.New(rand.NewPCG(1, 2))
+	c := &crowd{total: total, open: open, active: min(open, active), nanos: 1_700_000_000e9, pace: 10_000, rng: rng}
 	for range 16 {
 		var frames []frame
 		var nanos int64
@@ -70,6 +80,23 @@ func http1Turns(w *wire, frames *[]frame) []int {
 	begins = append(begins, len(*frames))
 	w.close()
 	return begins
+}
+
+// partTurns is a connection whose calls are cut into turns anywhere, so that most are
+// in the middle of some when others have their turn.
+func partTurns(talk func(w *wire)) func(w *wire, frames *[]frame) []int {
+	return func(w *wire, frames *[]frame) []int {
+		begins := []int{0}
+		w.handshake()
+		first := len(*frames)
+		talk(w)
+		for i := range crowdTurns {
+			begins = append(begins, first+i*(len(*frames)-first)/crowdTurns)
+		}
+		begins = append(begins, len(*frames))
+		w.close()
+		return begins
+	}
 }
 
 // Read writes on in the capture.
@@ -107,6 +134,9 @@ func (c *crowd) step() {
 		return
 	}
 	c.group = 0
+	if c.between != nil {
+		c.between(c.turn)
+	}
 	if c.turn++; c.turn < crowdTurns+2 {
 		return
 	}
@@ -117,7 +147,10 @@ func (c *crowd) step() {
 
 // write writes a packet as one of the connection with a number.
 func (c *crowd) write(number int, data []byte) {
-	c.nanos += 200_000 // so that those that are closed are forgotten in time
+	c.nanos += c.pace
+	if c.loss > 0 && c.rng.Float64() < c.loss {
+		return
+	}
 	b := binary.LittleEndian.AppendUint32(c.buf, uint32(c.nanos/1e9))
 	b = binary.LittleEndian.AppendUint32(b, uint32(c.nanos%1e9/1e3))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(data)))
@@ -152,6 +185,7 @@ func BenchmarkConnections(b *testing.B) {
 				before := spenttest.Own(b)
 				for b.Loop() {
 					c := newCrowd(total, open, order.active, http1Turns)
+					c.pace = 200_000 // so that those that are closed are forgotten in time
 					if _, err := capture.Run(context.Background(), c, collector.Input{}, &sink); err != nil {
 						b.Fatal(err)
 					}
@@ -164,6 +198,71 @@ func BenchmarkConnections(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkConnectionsMemory shows what is alive at the worst with so many
+// connections open at a time, and one packet of a hundred lost: after their
+// handshakes, with calls on the way, and after they were closed; and what the process
+// holds of memory, before and then, with the garbage collector set as `collect pcap`
+// sets it.
+func BenchmarkConnectionsMemory(b *testing.B) {
+	const calls, loss = 25, .01
+	for _, kind := range []struct {
+		name  string
+		turns func(w *wire, frames *[]frame) []int
+	}{
+		{"http1", partTurns(func(w *wire) { w.talk(calls, lockstep, "x", map[string]truth{}) })},
+		{"pipelined", partTurns(func(w *wire) { w.talk(calls, window, "x", map[string]truth{}) })},
+		{"http2", partTurns(func(w *wire) { w.talk2(calls, 10, false, "x", map[string]truth{}) })},
+	} {
+		for _, open := range []int{1000, 10_000} {
+			b.Run(fmt.Sprintf("%s/%d", kind.name, open), func(b *testing.B) {
+				var alive [crowdTurns + 2]uint64
+				before, resident := 0, 0
+				limits := Limits{Connections: 2 * open}
+				run := func(between func(turn int)) {
+					c := newCrowd(open, open, open, kind.turns)
+					c.loss, c.between = loss, between
+					if _, err := New(Config{Key: testKey, Limits: limits}).Run(context.Background(), c, collector.Input{}, &discardSink{}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				for b.Loop() {
+					debug.FreeOSMemory()
+					before = residentNow(b)
+					usual := debug.SetGCPercent(50)
+					run(func(int) { resident = max(resident, residentNow(b)) })
+					debug.SetGCPercent(usual)
+					base := aliveNow()
+					run(func(turn int) { alive[turn] = max(alive[turn], aliveNow()-base) })
+				}
+				most := slices.Max(alive[1 : crowdTurns+1])
+				b.ReportMetric(float64(most)/1e6, "alive-MB")
+				b.ReportMetric(float64(before)/1e6, "before-MB")
+				b.ReportMetric(float64(resident)/1e6, "resident-MB")
+				b.ReportMetric(float64(alive[0])/float64(open), "opened-B/conn")
+				b.ReportMetric(float64(most)/float64(open), "active-B/conn")
+				b.ReportMetric(float64(alive[crowdTurns+1])/float64(open), "ended-B/conn")
+			})
+		}
+	}
+}
+
+// aliveNow is how many bytes are in use.
+func aliveNow() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// residentNow is the memory that the process holds.
+func residentNow(b *testing.B) int {
+	s, err := spenttest.Read(os.Getpid())
+	if err != nil {
+		b.Skip(err)
+	}
+	return s.Resident
 }
 
 // BenchmarkConnectionsMadeUp is what making these captures up costs, which is not

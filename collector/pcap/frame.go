@@ -90,7 +90,8 @@ type frameReader struct {
 	blockCut   bool
 
 	table hpackTable
-	shelf shelf
+	// shelf keeps the client's table over a hole, nil where none is kept.
+	shelf *shelf
 
 	// unproven says that the border between frames was found by likeness, chained
 	// how many bytes have fitted since, agreement what the other direction says.

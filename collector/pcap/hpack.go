@@ -17,11 +17,13 @@ import (
 // and size. So a table of 4 KiB costs a fraction of that, and a bomb of
 // references costs a byte each.
 
-// hpackEntry is one entry of a dynamic table.
+// hpackEntry is one entry of a dynamic table. With many connections most of their
+// memory are these.
 type hpackEntry struct {
-	// value is kept only of fields that somebody reads.
-	value string
-	size  uint32
+	// at is where in the table's texts its value begins, length how long that is.
+	// Only values of fields that somebody reads are kept.
+	at, length uint32
+	size       uint32
 	// nameLen is unseenName where the name is not known.
 	nameLen uint16
 	field   field
@@ -31,24 +33,19 @@ type hpackEntry struct {
 
 const unseenName = 1<<16 - 1
 
-// bytes returns the entry's value, which must not be changed. It is never nil: an
-// empty value was said, too.
-func (e *hpackEntry) bytes() []byte {
-	if e.value == "" {
-		return []byte{}
-	}
-	return unsafe.Slice(unsafe.StringData(e.value), len(e.value))
-}
-
 // cost is about what the entry takes of memory.
-func (e *hpackEntry) cost() int { return int(unsafe.Sizeof(*e)) + len(e.value) }
+func (e *hpackEntry) cost() int { return int(unsafe.Sizeof(*e)) + int(e.length) }
 
 // hpackTable is the dynamic table of one direction.
 type hpackTable struct {
 	// entries are in the order of their making, the newest last.
 	entries []hpackEntry
-	size    int // as RFC 7541 §4.1 counts it, as far as it is known
-	max     int // that the sender keeps to
+	// texts are the values of the entries, one behind the other from number begins
+	// on. What stands there is never overwritten: a head may hold it.
+	texts  []byte
+	begins uint32
+	size   int // as RFC 7541 §4.1 counts it, as far as it is known
+	max    int // that the sender keeps to
 	// lost says that entries were made before the first one here.
 	lost bool
 	// kept is about how many bytes are held.
@@ -71,7 +68,42 @@ var errHPACK = errors.New("a header block is not HPACK")
 // forget says that blocks were lost: all entries so far are unseen.
 func (t *hpackTable) forget(budget *int) {
 	*budget += t.kept
-	t.entries, t.size, t.kept, t.lost = nil, 0, 0, true
+	t.clear()
+}
+
+// clear leaves the entries to whoever has them.
+func (t *hpackTable) clear() {
+	t.entries, t.texts, t.begins, t.size, t.kept, t.lost = nil, nil, 0, 0, 0, true
+}
+
+// value returns what is kept of an entry's value. It is never nil: an empty value
+// was said, too.
+func (t *hpackTable) value(e *hpackEntry) []byte {
+	if e.length == 0 {
+		return []byte{}
+	}
+	at := e.at - t.begins
+	return t.texts[at : at+e.length : at+e.length]
+}
+
+// push adds an entry with its value. Both lists grow by a quarter: they stay as long
+// as the connection does.
+func (t *hpackTable) push(e hpackEntry, value []byte) {
+	if need := len(t.texts) + len(value); need > cap(t.texts) {
+		from := uint32(len(t.texts))
+		if len(t.entries) > 0 {
+			from = t.entries[0].at - t.begins
+		}
+		live := t.texts[from:]
+		t.texts = append(make([]byte, 0, len(live)+len(value)+len(live)/4+32), live...)
+		t.begins += from
+	}
+	if n := len(t.entries); n == cap(t.entries) {
+		t.entries = append(make([]hpackEntry, 0, n+n/4+8), t.entries...)
+	}
+	e.at = t.begins + uint32(len(t.texts))
+	t.texts = append(t.texts, value...)
+	t.entries = append(t.entries, e)
 }
 
 // forgetUnlessWhole empties the table. One that was followed from its beginning
@@ -147,26 +179,27 @@ func hpackInt(b []byte, prefix uint) (n int, rest []byte, err error) {
 
 // lookup returns the entry with an index; seen is false for one that was made
 // unseen.
-func (r *blockReader) lookup(index int) (e hpackEntry, seen bool, err error) {
+func (r *blockReader) lookup(index int) (e hpackEntry, value []byte, seen bool, err error) {
 	switch {
 	case index == 0:
-		return e, false, errHPACK
+		return e, nil, false, errHPACK
 	case index <= len(hpackStatic):
 		s := &hpackStatic[index-1]
 		f := s.field
 		if r.tenant != "" && s.name == r.tenant {
 			f |= fieldTenant
 		}
-		return hpackEntry{field: f, known: true, value: s.value, nameLen: uint16(len(s.name))}, true, nil
+		return hpackEntry{field: f, known: true, nameLen: uint16(len(s.name))}, s.value, true, nil
 	}
 	n := len(r.table.entries) - (index - len(hpackStatic))
 	if n >= 0 {
-		return r.table.entries[n], true, nil
+		e = r.table.entries[n]
+		return e, r.table.value(&e), true, nil
 	}
 	if r.table.lost && index <= len(hpackStatic)+hpackLargest/hpackOverhead {
-		return hpackEntry{field: fieldUnseen, nameLen: unseenName}, false, nil
+		return hpackEntry{field: fieldUnseen, nameLen: unseenName}, nil, false, nil
 	}
-	return e, false, errHPACK
+	return e, nil, false, errHPACK
 }
 
 func (r *blockReader) indexed(b []byte) ([]byte, error) {
@@ -174,11 +207,11 @@ func (r *blockReader) indexed(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, _, err := r.lookup(index)
+	e, value, _, err := r.lookup(index)
 	if err != nil {
 		return nil, err
 	}
-	r.found(e.field, e.bytes(), e.known)
+	r.found(e.field, value, e.known)
 	return b, nil
 }
 
@@ -225,7 +258,7 @@ func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
 	}
 	e := hpackEntry{known: true}
 	if index > 0 {
-		named, seen, err := r.lookup(index)
+		named, _, seen, err := r.lookup(index)
 		if err != nil {
 			return nil, err
 		}
@@ -275,10 +308,10 @@ func (r *blockReader) add(e hpackEntry, value []byte) {
 		return
 	}
 	r.evict(size)
-	e.value, e.size = "", uint32(size)
-	if e.field > fieldOdd && e.known {
-		e.value = string(value)
+	if e.field <= fieldOdd || !e.known {
+		value = nil
 	}
+	e.size, e.length = uint32(size), uint32(len(value))
 	cost := e.cost()
 	if cost > *r.budget {
 		// All tables together are full: this one is begun anew.
@@ -289,7 +322,7 @@ func (r *blockReader) add(e hpackEntry, value []byte) {
 	*r.budget -= cost
 	t.kept += cost
 	t.size += size
-	t.entries = append(t.entries, e)
+	t.push(e, value)
 }
 
 // begin makes the table of a direction that is read from its beginning, or from
@@ -310,7 +343,6 @@ func (r *blockReader) evict(size int) {
 		t.size -= int(e.size)
 		t.kept -= e.cost()
 		*r.budget += e.cost()
-		e.value = ""
 		n++
 	}
 	if n > 0 {

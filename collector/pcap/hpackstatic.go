@@ -3,11 +3,11 @@ package pcap
 // hpackStatic is the static table of HPACK (RFC 7541, appendix A).
 var hpackStatic = func() (table [61]struct {
 	name  string
-	value string
+	value []byte // never nil
 	field field
 }) {
 	for i, e := range hpackStaticTexts {
-		table[i].name, table[i].value, table[i].field = e[0], e[1], fieldNamed([]byte(e[0]))
+		table[i].name, table[i].value, table[i].field = e[0], []byte(e[1]), fieldNamed([]byte(e[0]))
 	}
 	return table
 }()

@@ -384,7 +384,7 @@ func (h *http2) close() {
 		}
 		h.release(&r.payload)
 		r.table.forget(&h.out.tables)
-		r.shelf.drop(h.out)
+		h.dropShelf(r)
 	}
 	for len(h.streams) > 0 {
 		h.finish(h.streams[0])

@@ -11,24 +11,23 @@ package pcap
 // been any answer, or an interim one.
 type shelf struct {
 	table hpackTable
-	// last is the highest stream before the hole; kept says that the table is one.
+	// last is the highest stream before the hole.
 	last uint32
-	kept bool
 }
 
 // shelve takes the table of a direction that loses its border, if it may be
 // needed again; else the table is forgotten.
 func (h *http2) shelve(r *frameReader) {
-	if r.shelf.kept && len(r.table.entries) == 0 {
+	if r.shelf != nil && len(r.table.entries) == 0 {
 		return // another hole, and no header block since
 	}
-	r.shelf.drop(h.out)
+	h.dropShelf(r)
 	if !r.client || r.unproven || h.last == 0 || h.unended {
 		r.table.forget(&h.out.tables)
 		return
 	}
-	r.shelf = shelf{table: r.table, last: h.last, kept: true}
-	r.table.entries, r.table.size, r.table.kept, r.table.lost = nil, 0, 0, true
+	r.shelf = &shelf{table: r.table, last: h.last}
+	r.table.clear()
 }
 
 // sending reports whether a request up to stream last was not seen to end.
@@ -44,21 +43,21 @@ func (h *http2) sending(last uint32) bool {
 // unshelve puts the table back where a header block of the given stream proves
 // that no other was lost.
 func (h *http2) unshelve(r *frameReader, stream uint32) {
-	if !r.shelf.kept {
+	if r.shelf == nil {
 		return
 	}
 	if stream == r.shelf.last+2 && len(r.table.entries) == 0 && !h.unended && !h.sending(r.shelf.last) {
 		r.table = r.shelf.table
-		r.shelf = shelf{}
+		r.shelf = nil
 		return
 	}
-	r.shelf.drop(h.out)
+	h.dropShelf(r)
 }
 
-// drop forgets the table.
-func (s *shelf) drop(b *builder) {
-	if s.kept {
-		s.table.forget(&b.tables)
+// dropShelf forgets the table that is kept.
+func (h *http2) dropShelf(r *frameReader) {
+	if r.shelf != nil {
+		r.shelf.table.forget(&h.out.tables)
 	}
-	*s = shelf{}
+	r.shelf = nil
 }
