@@ -3,8 +3,11 @@ package pcap
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/scopedrift/scopedrift/schema"
 )
 
 const ok0 = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -43,7 +46,7 @@ var hostile = []struct {
 	{"a flood of interim answers", script{q1, strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 20_000) + a1, q2, a2},
 		"GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", func(s Stats) bool { return s.Interim == 20_000 }},
 	{"an answer before its request is whole", script{"GET /1 HTTP/1.1\r\nHost: a\r\n", a1, "X: y\r\n\r\n", "", q2, a2},
-		" 10.0.0.2:80 201 0/0 orphan\n 10.0.0.2:80 202 0/0 orphan\nGET a/1 0 0/0 gap\nGET a/2 0 0/0 gap", nil},
+		nothingCertain, nil},
 	{"two answers to one request", script{q1, a1 + a2, q3, a3}, "GET a/1 201 0/4 complete\n 10.0.0.2:80 202 0/0 orphan\nGET a/3 203 0/4 gap", nil},
 	{"a request behind an upgrade that is granted", script{"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n" + q2, "HTTP/1.1 101 Go\r\nUpgrade: websocket\r\n\r\n" + a2},
 		"GET a/ws 101 0/0 complete\nGET a/2 0 0/0 unanswered", nil},
@@ -68,6 +71,10 @@ var hostile = []struct {
 	{"two cookies", script{"GET /1 HTTP/1.1\r\nHost: a\r\nCookie: lang=de\r\nCookie: session_id=fake-session\r\n\r\n", ok0}, "GET a/1 200 0/0 complete", nil},
 }
 
+// nothingCertain is wanted where it is a matter of taste what becomes of the calls, as
+// long as none of them is certain.
+const nothingCertain = "nothing certain"
+
 func TestHostileHTTP(t *testing.T) {
 	for _, c := range hostile {
 		for _, mss := range []int{1448, 7} {
@@ -76,7 +83,11 @@ func TestHostileHTTP(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%s/%d", c.name, mss), func(t *testing.T) {
 				sink, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, c.script.frames(mss))))
-				if got := lines(sink.calls); got != c.want {
+				got := lines(sink.calls)
+				if c.want == nothingCertain && len(sink.calls) > 0 && !slices.ContainsFunc(sink.calls, func(c schema.Call) bool { return c.Quality.Certain() }) {
+					got = nothingCertain
+				}
+				if got != c.want {
 					t.Errorf("got\n%s\nwant\n%s\n%.900v", got, c.want, fmt.Sprintf("%+v", stats))
 				}
 				if c.check != nil && !c.check(stats) {
