@@ -345,8 +345,9 @@ func givenUp(t *testing.T, l *ledger) {
 			})
 		}
 		group.Wait()
+		time.Sleep(50 * time.Millisecond) // the last of them is in the log
+		c.client.CloseIdleConnections()   // as long as it is open, an answer may come
 	}
-	time.Sleep(50 * time.Millisecond) // the last of them is in the log
 }
 
 // graceful shuts a server of HTTP/2 down while streams are open: it says which it
@@ -371,7 +372,7 @@ func graceful(t *testing.T, l *ledger) {
 	for range 8 {
 		<-begun
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
 	_ = server.Shutdown(ctx) // it waits longer for connections than for streams
 	group.Wait()
