@@ -12,7 +12,8 @@ import (
 // than they wait for: the newest request expects its answer where that to an older one
 // begins. Nothing in the numbers tells them from clients that wait.
 func TestEager(t *testing.T) {
-	for _, late := range []bool{false, true} {
+	for _, loss := range []float64{.02, .1, .3, -1} {
+		late := loss < 0
 		certain, marked := 0, 0
 		for seed := range uint64(seeds) {
 			rng := rand.New(rand.NewPCG(seed, 9))
@@ -21,14 +22,14 @@ func TestEager(t *testing.T) {
 			if late {
 				frames = attachedLate(rng, frames)
 			} else {
-				frames = damage{loss: .02}.apply(rng, frames)
+				frames = damage{loss: loss}.apply(rng, frames)
 			}
 			sink, _ := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, frames)))
 			for i := range sink.calls {
 				c := &sink.calls[i]
 				switch wrong := c.Path != "" && c.Status != 0 && int(c.Status) != known[c.Path].status; {
 				case wrong && c.Quality.Certain():
-					t.Errorf("late %v, seed %d: wrong and certain: %s", late, seed, line(c))
+					t.Errorf("loss %v, seed %d: wrong and certain: %s", loss, seed, line(c))
 				case wrong:
 					marked++
 				case c.Quality.Certain():
@@ -36,8 +37,8 @@ func TestEager(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("late %v: certain %d, wrong but marked %d", late, certain, marked)
-		if !late && (certain < 6000 || marked > 20) {
+		t.Logf("loss %v: certain %d, wrong but marked %d", loss, certain, marked)
+		if loss == .02 && (certain < 6000 || marked > 20) {
 			t.Errorf("%d certain of 10,000, %d wrong pairs that are marked", certain, marked)
 		}
 	}

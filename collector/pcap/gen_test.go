@@ -204,8 +204,9 @@ func (w *wire) talk(n int, how style, name string, known map[string]truth) {
 	}
 	var waiting []asked
 	depth := 1
+	opens, wide := 0, 0
 	if how == eager {
-		depth = 2 + w.rng.IntN(2)
+		opens, wide = w.rng.IntN(4), 2+w.rng.IntN(2)
 	}
 	if how == batches || how == window {
 		depth = 2 + w.rng.IntN(7)
@@ -214,6 +215,9 @@ func (w *wire) talk(n int, how style, name string, known map[string]truth) {
 	for sent := 0; sent < n || len(waiting) > 0; {
 		if how == moody && w.rng.IntN(4) == 0 {
 			depth = 1 + w.rng.IntN(4)
+		}
+		if how == eager && sent >= opens {
+			depth = wide
 		}
 		mayAsk := sent < n && len(waiting) < depth && (how != batches || refill)
 		if len(waiting) == 0 {

@@ -63,13 +63,13 @@ func damaged(d damage) func(*rand.Rand, []frame) []frame {
 var impairments = []impairment{
 	{"none", nil, 1, 1, 1, 1},
 	{"loss 0.1 %", damaged(damage{loss: .001}), .993, .993, .993, .97},
-	{"loss 1 %", damaged(damage{loss: .01}), .942, .942, .942, .78},
+	{"loss 1 %", damaged(damage{loss: .01}), .942, .9, .942, .78},
 	{"reordered 1 %", damaged(damage{reorder: .01}), .999, .999, .999, .999},
 	{"repeated 1 %", damaged(damage{repeat: .01}), .999, .999, .999, .999},
-	{"all of it", damaged(damage{loss: .01, reorder: .02, repeat: .02}), .93, .93, .93, -1},
-	{"loss 1 % in rows", rows(.01, 4), .942, .942, .9, .7},
-	{"client's lost more", lopsided(.02, .002), .94, .94, .94, -1},
-	{"server's lost more", lopsided(.002, .02), .94, .94, .94, -1},
+	{"all of it", damaged(damage{loss: .01, reorder: .02, repeat: .02}), .93, .88, .93, -1},
+	{"loss 1 % in rows", rows(.01, 4), .942, .86, .942, .75},
+	{"client's lost more", lopsided(.02, .002), .942, .78, .942, .68},
+	{"server's lost more", lopsided(.002, .02), .942, .88, .942, .8},
 	{"bursts of loss", bursts, -1, -1, -1, -1},
 	{"server later", skewed(30, false), .999, .999, .999, .999},
 	{"server much later", skewed(200, false), .999, .999, .999, .999},
@@ -94,7 +94,7 @@ var impairments = []impairment{
 	{"two vlans", func(_ *rand.Rand, f []frame) []frame { return tagged(f) }, 1, 1, 1, 1},
 	{"vxlan, loss 1 %", func(rng *rand.Rand, f []frame) []frame {
 		return tunnelled(vxlanOf)(rng, damage{loss: .01}.apply(rng, f))
-	}, .942, .942, .942, -1},
+	}, .942, .88, .942, -1},
 }
 
 // attachedLate drops the first third of a capture.
@@ -382,7 +382,7 @@ func (c *cell) atBest() string {
 }
 
 func TestMatrix(t *testing.T) {
-	runs := uint64(seeds)
+	first, runs := otherSeeds(t)
 	connections, calls := 20, 25
 	if testing.Short() {
 		runs = 3
@@ -390,7 +390,7 @@ func TestMatrix(t *testing.T) {
 	sums := make([][]cell, len(traffics))
 	for i, kind := range traffics {
 		sums[i] = make([]cell, len(impairments))
-		for seed := range runs {
+		for seed := first; seed < first+runs; seed++ {
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
 			known := map[string]truth{}
 			frames := conversation(rng, connections, func(w *wire, name string) { kind.talk(w, calls, name, known) })

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 )
@@ -408,4 +410,17 @@ func lopsided(client, server float64) func(*rand.Rand, []frame) []frame {
 		}
 		return out
 	}
+}
+
+// otherSeeds are the seeds of the matrix: SCOPEDRIFT_SEEDS=1000+200 makes two hundred
+// other captures of each kind.
+func otherSeeds(t *testing.T) (first, runs uint64) {
+	t.Helper()
+	if text := os.Getenv("SCOPEDRIFT_SEEDS"); text != "" {
+		if _, err := fmt.Sscanf(text, "%d+%d", &first, &runs); err != nil {
+			t.Fatalf("SCOPEDRIFT_SEEDS is %q, not FIRST+COUNT: %v", text, err)
+		}
+		return first, runs
+	}
+	return 0, seeds
 }

@@ -165,6 +165,9 @@ func (h *http1) tooMany() bool {
 
 // observeOrder learns from a new request whether the client waits for answers.
 func (h *http1) observeOrder(x *exchange) {
+	if x.afterHole && (h.answersLost || h.answersSince < 2 && h.requests > 0) {
+		h.forgetHabit() // to have waited, it must have been answered what was lost, too
+	}
 	var before *exchange
 	if n := len(h.pending); n > 0 {
 		before = h.pending[n-1]
@@ -180,9 +183,6 @@ func (h *http1) observeOrder(x *exchange) {
 	case x.afterHole:
 		// What was lost before it held a request; if nothing answered that, it
 		// was sent ahead.
-		if h.answersLost {
-			h.forgetHabit()
-		}
 		if h.answersSince == 0 && !h.answersLost && (h.requests > 0 || !h.conn.midstream()) {
 			h.pipelined = true
 		}

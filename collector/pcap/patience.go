@@ -3,12 +3,16 @@ package pcap
 import "math/bits"
 
 // A client that always has one more request on the way than was seen looks as one that
-// waits: its answers begin where the newest request expects its own. That can be where
-// its beginning was not seen, or where it may have begun to send ahead in packets that
-// are lost. But such answers come when they are ready, not when the next request was
-// sent: one that comes within a hundredth of the pause before its request does so by
-// chance once in a hundred times. Pauses must be longer than any acknowledgement is
-// delayed, since a server may hold an answer back until that comes.
+// waits: its answers begin where the newest request expects its own. So what a client
+// does is learned only while every byte of its connection is seen, and forgotten where
+// it may have begun to send ahead in packets that are lost: where answers are lost, too,
+// or fewer were seen than requests were sent at least.
+//
+// Later, or where the beginning was not seen, pauses show it. An answer to a request that
+// nobody saw comes when it is ready, not when the next request is sent: one that comes
+// within a hundredth of the pause before its request does so by chance once in a hundred
+// times. Pauses must be longer than any acknowledgement is delayed, since a server may
+// hold an answer back until that comes.
 
 // habit is what is known of a client that seems to wait for its answers.
 type habit struct {
@@ -16,8 +20,6 @@ type habit struct {
 	// client then sent nothing; patience is how many times chance was halved.
 	lastEndNanos, pause int64
 	patience            uint8
-	// doubtful says that where it began to do otherwise may be lost.
-	doubtful bool
 }
 
 // longPause is in nanoseconds; acknowledgements come within half a second (RFC 9293
@@ -33,7 +35,7 @@ func (h *http1) paused(x *exchange) {
 	if h.lastEndNanos > 0 {
 		h.pause = x.nanos - h.lastEndNanos
 	}
-	h.lockstep = h.lockstep || !h.conn.midstream() && !h.doubtful
+	h.lockstep = h.lockstep || !h.broken && !h.conn.midstream()
 }
 
 // waited takes note of when the answer to a request began.
@@ -48,6 +50,5 @@ func (h *http1) waited(x *exchange, nanos int64) {
 	}
 }
 
-// forgetHabit takes note that requests and answers were lost at once: the client may do
-// otherwise since.
-func (h *http1) forgetHabit() { h.lockstep, h.doubtful, h.patience = false, true, 0 }
+// forgetHabit says that the client may do otherwise since.
+func (h *http1) forgetHabit() { h.lockstep, h.patience = false, 0 }
