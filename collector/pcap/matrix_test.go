@@ -62,7 +62,7 @@ func damaged(d damage) func(*rand.Rand, []frame) []frame {
 
 var impairments = []impairment{
 	{"none", nil, 1, 1, 1, 1},
-	{"loss 0.1 %", damaged(damage{loss: .001}), .993, .993, .993, .97},
+	{"loss 0.1 %", damaged(damage{loss: .001}), .993, .98, .993, .97},
 	{"loss 1 %", damaged(damage{loss: .01}), .942, .9, .942, .78},
 	{"reordered 1 %", damaged(damage{reorder: .01}), .999, .999, .999, .999},
 	{"repeated 1 %", damaged(damage{repeat: .01}), .999, .999, .999, .999},
