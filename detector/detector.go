@@ -36,6 +36,10 @@ type Config struct {
 	// and scores are not ranked: [Rank] does that, together with what stands of
 	// other credentials.
 	Only []schema.PrincipalHash
+	// Known, if it is not nil, returns the calls of a finding that an earlier pass
+	// made of the same uses, and false for all others, of which they are read. The
+	// finding has neither calls nor a place among others yet.
+	Known func(*schema.Finding) ([]schema.Call, bool)
 	// Shard narrows the pass to a share of the subjects; scores are then not
 	// ranked either.
 	Shard Shard
@@ -144,11 +148,13 @@ type run struct {
 	// times at which uses are split besides those of grants.
 	each func(*Judged) error
 	cuts []time.Time
+	// known is that of the configuration.
+	known func(*schema.Finding) ([]schema.Call, bool)
 }
 
 // prepare finds out what there is to judge.
 func (d *Detector) prepare(ctx context.Context) (*run, error) {
-	r := &run{facts: d.facts, summary: newSummary()}
+	r := &run{facts: d.facts, summary: newSummary(), known: d.cfg.Known}
 	cat := d.cfg.Catalog
 	if len(cat.Credentials) == 0 && len(cat.Services) == 0 {
 		r.summary.Notes = append(r.summary.Notes, "no catalogue: nothing is known of grants, demands and owners, so only what needs none of them is reported")
@@ -268,7 +274,14 @@ const evidenceBatch = 1024
 func (r *run) emit(ctx context.Context, h Handler) error {
 	for batch := range slices.Chunk(r.drafts, evidenceBatch) {
 		wants := make([][]rule.Selector, len(batch))
+		known := map[int][]schema.Call{}
 		for i := range batch {
+			if r.known != nil {
+				if calls, ok := r.known(&batch[i].Finding); ok {
+					known[i] = calls
+					continue
+				}
+			}
 			wants[i] = batch[i].Want
 		}
 		calls, err := r.facts.Calls(ctx, r.window, wants)
@@ -277,7 +290,9 @@ func (r *run) emit(ctx context.Context, h Handler) error {
 		}
 		for i := range batch {
 			f := batch[i].Finding
-			f.Evidence.Calls = calls[i]
+			if f.Evidence.Calls = calls[i]; known[i] != nil {
+				f.Evidence.Calls = known[i]
+			}
 			for k := range f.Evidence.Calls {
 				// Which file a call was read from is no fact about the call: a
 				// log that is renamed or split must not change a finding. The

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -54,6 +55,39 @@ func (t *Ticker) compare(found []schema.Finding, silenced map[schema.FindingID]S
 		changes = append(changes, Change{Resolved, f})
 	}
 	return changes, nil
+}
+
+// seed is that of all sums of findings in this process.
+var seed = maphash.MakeSeed()
+
+// madeOf sums up a finding but for its calls and what becomes of it: its place among
+// others, and whether it is silenced. Where that is the same the uses behind it are,
+// for a use more or another is another number or time.
+func madeOf(f *schema.Finding) (uint64, error) {
+	bare := *f
+	bare.Evidence.Calls, bare.Status, bare.OverBudget = nil, schema.StatusOpen, false
+	text, err := json.Marshal(&bare)
+	if err != nil {
+		return 0, fmt.Errorf("write finding %s: %w", f.ID, err)
+	}
+	return maphash.Bytes(seed, text), nil
+}
+
+// calls returns the calls of a finding that stands as it was: reading them again is
+// half of a step's work. A pass over everything does.
+func (t *Ticker) calls(f *schema.Finding) ([]schema.Call, bool) {
+	one, ok := t.known[f.ID]
+	if !ok {
+		return nil, false
+	}
+	if made, err := madeOf(f); err != nil || made != one.made {
+		return nil, false
+	}
+	var before schema.Finding
+	if err := json.Unmarshal(one.body, &before); err != nil {
+		return nil, false
+	}
+	return before.Evidence.Calls, len(before.Evidence.Calls) > 0
 }
 
 // rank ranks what was found together with the scores that stand of credentials

@@ -181,9 +181,10 @@ type Ticker struct {
 	stats Stats
 }
 
-// known is a finding as it is in the store.
+// known is a finding as it is in the store, and made is what it was made of.
 type known struct {
 	body   []byte
+	made   uint64
 	status schema.Status
 	// credential is the name of the subject.
 	credential string
@@ -337,7 +338,11 @@ func (t *Ticker) stored(f *schema.Finding) (known, error) {
 	if err != nil {
 		return known{}, fmt.Errorf("write finding %s: %w", f.ID, err)
 	}
-	one := known{body: body, status: f.Status, credential: f.Credential.ID, severity: f.Severity, score: f.Score != nil, over: f.OverBudget}
+	made, err := madeOf(f)
+	if err != nil {
+		return known{}, err
+	}
+	one := known{body: body, made: made, status: f.Status, credential: f.Credential.ID, severity: f.Severity, score: f.Score != nil, over: f.OverBudget}
 	if s := t.catalog.Suppression(f); s != nil {
 		one.until = s.Until
 	}
@@ -365,16 +370,16 @@ func (h *handler) Note(note string)               { h.notes = append(h.notes, no
 // judge does a pass over everything or over the fresh principals, and saves what
 // changed.
 func (t *Ticker) judge(ctx context.Context, cat *catalog.Catalog, fresh []schema.PrincipalHash, result *Result) error {
-	only := fresh
+	only, calls := fresh, t.calls
 	if result.Full {
-		only = nil
+		only, calls = nil, nil
 	}
 	var h handler
 	var summary detector.Summary
 	pass := func() (err error) {
 		h = handler{}
 		summary, err = detector.New(detector.Config{
-			Catalog: cat, Facts: t.cfg.Facts(), Only: only, Shard: t.cfg.Shard, MinDays: t.cfg.MinDays, Horizon: t.cfg.Horizon,
+			Catalog: cat, Facts: t.cfg.Facts(), Only: only, Known: calls, Shard: t.cfg.Shard, MinDays: t.cfg.MinDays, Horizon: t.cfg.Horizon,
 		}).Run(ctx, &h)
 		return err
 	}
@@ -387,7 +392,7 @@ func (t *Ticker) judge(ctx context.Context, cat *catalog.Catalog, fresh []schema
 	}
 	if !result.Full && day != t.day {
 		// What is unused is counted in days: all of them are due.
-		result.Full, only = true, nil
+		result.Full, only, calls = true, nil, nil
 		if err := t.cfg.Steadily(ctx, pass); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/scopedrift/scopedrift/detector"
+	"github.com/scopedrift/scopedrift/detector/rule"
 	"github.com/scopedrift/scopedrift/detector/tick"
 	"github.com/scopedrift/scopedrift/schema"
 	"github.com/scopedrift/scopedrift/schema/catalog"
@@ -204,4 +205,55 @@ func (s *slow) Touched(_ context.Context, since time.Time) (list []tick.Touch, e
 
 func (s *slow) News(context.Context, time.Time) (map[schema.PrincipalHash]uint64, error) {
 	return nil, nil
+}
+
+// asking counts for how many findings calls are read.
+type asking struct {
+	detector.Facts
+	asked *int
+}
+
+func (a asking) Calls(ctx context.Context, w schema.Window, wants [][]rule.Selector) ([][]schema.Call, error) {
+	for _, one := range wants {
+		if len(one) > 0 {
+			*a.asked++
+		}
+	}
+	return a.Facts.Calls(ctx, w, wants)
+}
+
+// TestCallsOfFindings: the calls of a finding are read when it is new or became
+// different, and by a pass over everything; who goes on otherwise is not asked about.
+func TestCallsOfFindings(t *testing.T) {
+	h, _ := crowded(t)
+	_, store := h.ticker("one")
+	asked := 0
+	one := tick.New(tick.Config{Store: store, Facts: func() detector.Facts { return asking{detector.Store(h.conn), &asked} },
+		Catalog: func() *catalog.Catalog { return h.cat }})
+	h.put(t, append(everyone(1), crowdCall(3, 1, "DELETE", "10.0.0.1")))
+	for n, c := range []struct {
+		what       string
+		calls      []schema.Call
+		everything bool
+		asked      int
+	}{
+		{"the first", nil, false, 1},
+		{"others call", everyone(2), false, 0},
+		{"another out of scope", []schema.Call{crowdCall(3, 4, "DELETE", "10.0.0.1")}, false, 1},
+		{"an earlier one comes late", []schema.Call{crowdCall(3, 2, "DELETE", "10.0.0.1")}, false, 1},
+		{"one of another client", []schema.Call{crowdCall(5, 5, "DELETE", "10.0.0.1")}, false, 1},
+		{"it goes on within scope", []schema.Call{crowdCall(3, 6, "GET", "10.0.0.1"), crowdCall(5, 6, "GET", "10.0.0.1")}, false, 0},
+		{"everything", everyone(7), true, 2},
+	} {
+		if len(c.calls) > 0 {
+			h.put(t, c.calls)
+		}
+		if asked = 0; step(t, one, c.everything).Idle {
+			t.Fatalf("%d (%s): nothing was judged", n, c.what)
+		}
+		if asked != c.asked {
+			t.Errorf("%d (%s): the calls of %d findings were read, not of %d", n, c.what, asked, c.asked)
+		}
+		equal(t, h.standing(t), h.scanned(t))
+	}
 }
