@@ -86,8 +86,8 @@ type Config struct {
 	// hour. It is also judged at the first step, when the catalogue changed, and
 	// when the day of the latest call did.
 	Posture time.Duration
-	// Turn is how many principals a step judges at least, if so many have new calls;
-	// default 256. Who did something new comes first.
+	// Turn is how many principals that go on as before a step judges at least, where
+	// more than four times as many have new calls; default 64.
 	Turn int
 	// MinDays and Horizon are those of [detector.Config].
 	MinDays, Horizon int

@@ -11,15 +11,17 @@ import (
 
 // A step over all that are active may take many seconds, and what is new then
 // waits for what only goes on as before. So where many wait, a step judges some of
-// them: at least leastTurn, at least one of turnShare, so that everybody's turn
-// comes within a few steps however many there are.
+// them: of those that go on leastTurn, or one of turnShare if that is more, and of
+// those that did something new up to timesNews as many. While there are so many of
+// these, a quarter is left to the others, so that everybody's turn comes.
 const (
-	leastTurn = 256
-	turnShare = 8
+	leastTurn = 64
+	turnShare = 16
+	timesNews = 4
 )
 
-// turn is in which step a principal was judged last, and what News said of it then;
-// 0 where nobody asked, so that whatever it says later is new.
+// turn is in which step a principal was judged last, and what News said of it when
+// it was last asked before that; 0 where it never was, so that all is new.
 type turn struct{ step, news uint64 }
 
 // next chooses whom of those that wait this step judges, ascending: first those
@@ -36,23 +38,27 @@ func (t *Ticker) next(ctx context.Context, waiting []schema.PrincipalHash) (chos
 	// Which of them are of other shards is not known here.
 	least *= max(1, t.cfg.Shard.Count)
 	width := max(least, (len(waiting)+turnShare-1)/turnShare)
-	if len(waiting) <= width {
+	if len(waiting) <= timesNews*width {
 		return waiting, nil, nil
 	}
 	if news, err = t.cfg.Store.News(ctx, t.since()); err != nil {
 		return nil, nil, err
 	}
-	idle := func(h schema.PrincipalHash) int {
+	var others []schema.PrincipalHash
+	for _, h := range waiting {
 		if last, ok := t.turns[h]; ok && last.news == news[h] {
-			return 1
+			others = append(others, h)
+		} else {
+			chosen = append(chosen, h)
 		}
-		return 0
 	}
-	chosen = slices.Clone(waiting)
-	slices.SortFunc(chosen, func(a, b schema.PrincipalHash) int {
-		return cmp.Or(idle(a)-idle(b), cmp.Compare(t.turns[a].step, t.turns[b].step), slices.Compare(a[:], b[:]))
-	})
-	chosen = chosen[:width]
+	longest := func(a, b schema.PrincipalHash) int {
+		return cmp.Or(cmp.Compare(t.turns[a].step, t.turns[b].step), slices.Compare(a[:], b[:]))
+	}
+	slices.SortFunc(chosen, longest)
+	slices.SortFunc(others, longest)
+	chosen = chosen[:min(len(chosen), timesNews*width)]
+	chosen = append(chosen, others[:min(len(others), max(width-len(chosen), (width+3)/4))]...)
 	slices.SortFunc(chosen, func(a, b schema.PrincipalHash) int { return slices.Compare(a[:], b[:]) })
 	return chosen, news, nil
 }
@@ -104,9 +110,14 @@ func (t *Ticker) remember(touches []Touch, judged []schema.PrincipalHash, news m
 		if known {
 			seen[one.Minute] = times
 		}
+		last, ok := t.turns[one.Principal]
 		if done[one.Principal] {
-			turns[one.Principal] = turn{t.step, news[one.Principal]}
-		} else if last, ok := t.turns[one.Principal]; ok {
+			last.step, ok = t.step, true
+			if news != nil {
+				last.news = news[one.Principal]
+			}
+		}
+		if ok {
 			turns[one.Principal] = last
 		}
 	}
