@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/scopedrift/scopedrift/detector/compare"
 	"github.com/scopedrift/scopedrift/detector/rule"
@@ -177,16 +178,16 @@ func (d *Detector) prepare(ctx context.Context) (*run, error) {
 	if d.cfg.Window.To.IsZero() {
 		r.folded.To = window.To.Add(24*time.Hour - 1).Truncate(24 * time.Hour)
 	}
-	days, err := r.facts.SourceDays(ctx)
-	if err != nil {
-		return nil, err
-	}
-	incomplete, err := r.facts.Incomplete(ctx)
-	if err != nil {
-		return nil, err
-	}
-	losses, err := r.facts.Losses(ctx)
-	if err != nil {
+	var days []rule.SourceDay
+	var incomplete []string
+	var losses []rule.Loss
+	// None of these needs another, and each takes the store longer to begin than to answer.
+	group, asking := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { days, err = r.facts.SourceDays(asking); return err })
+	group.Go(func() (err error) { incomplete, err = r.facts.Incomplete(asking); return err })
+	group.Go(func() (err error) { losses, err = r.facts.Losses(asking); return err })
+	group.Go(func() (err error) { r.subjects, err = subjects(asking, r.facts, cat, window); return err })
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	r.env = &rule.Env{
@@ -196,9 +197,6 @@ func (d *Detector) prepare(ctx context.Context) (*run, error) {
 	}
 	r.summary.Now = now
 	r.summary.Notes = append(r.summary.Notes, ended(cat, now)...)
-	if r.subjects, err = subjects(ctx, r.facts, cat, window); err != nil {
-		return nil, err
-	}
 	r.summary.Active = active(r.subjects)
 	r.know(first)
 	r.env.Active = r.summary.Active

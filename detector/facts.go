@@ -15,7 +15,8 @@ import (
 // Methods that take a function call it once for each answer, from the calling
 // goroutine, and end with its error if it returns one; what it is handed is
 // valid only until it returns. All windows have both bounds set. Nothing
-// depends on the order in which calls were stored. Errors are final: retrying
+// depends on the order in which calls were stored. Span, Principals, SourceDays,
+// Incomplete and Losses may be asked at one time. Errors are final: retrying
 // is not the detector's business.
 type Facts interface {
 	// Span returns the times of the earliest and the latest call, zero where

@@ -10,24 +10,24 @@ import (
 )
 
 // A step over all that are active may take many seconds, and what is new then
-// waits for what only goes on as before. So where many wait, a step judges some of
-// them: of those that go on leastTurn, or one of turnShare if that is more, and of
-// those that did something new up to timesNews as many. While there are so many of
-// these, a quarter is left to the others, so that everybody's turn comes.
+// waits for what only goes on as before. So where crowd times leastTurn wait, a step
+// judges those that did something new, and of the others leastTurn in all, or one of
+// turnShare if that is more; however many are new a quarter of that is left to the
+// others, so that everybody's turn comes.
 const (
 	leastTurn = 64
 	turnShare = 16
-	timesNews = 4
+	crowd     = 4
 )
 
 // turn is in which step a principal was judged last, and what News said of it when
 // it was last asked before that; 0 where it never was, so that all is new.
 type turn struct{ step, news uint64 }
 
-// next chooses whom of those that wait this step judges, ascending: first those
-// that did something they were not seen doing when they were judged last, and
-// within each part those whose turn is longest ago. What a principal did is read
-// before it is judged, so that what comes in meanwhile counts as new again.
+// next chooses whom of those that wait this step judges, ascending: those that did
+// something they were not seen doing when they were judged last, and of the others
+// those whose turn is longest ago. What a principal did is read before it is judged,
+// so that what comes in meanwhile counts as new again.
 //
 // What it returns besides is for remember, once they are judged.
 func (t *Ticker) next(ctx context.Context, waiting []schema.PrincipalHash) (chosen []schema.PrincipalHash, news map[schema.PrincipalHash]uint64, err error) {
@@ -38,7 +38,7 @@ func (t *Ticker) next(ctx context.Context, waiting []schema.PrincipalHash) (chos
 	// Which of them are of other shards is not known here.
 	least *= max(1, t.cfg.Shard.Count)
 	width := max(least, (len(waiting)+turnShare-1)/turnShare)
-	if len(waiting) <= timesNews*width {
+	if len(waiting) <= crowd*width {
 		return waiting, nil, nil
 	}
 	if news, err = t.cfg.Store.News(ctx, t.since()); err != nil {
@@ -55,9 +55,7 @@ func (t *Ticker) next(ctx context.Context, waiting []schema.PrincipalHash) (chos
 	longest := func(a, b schema.PrincipalHash) int {
 		return cmp.Or(cmp.Compare(t.turns[a].step, t.turns[b].step), slices.Compare(a[:], b[:]))
 	}
-	slices.SortFunc(chosen, longest)
 	slices.SortFunc(others, longest)
-	chosen = chosen[:min(len(chosen), timesNews*width)]
 	chosen = append(chosen, others[:min(len(others), max(width-len(chosen), (width+3)/4))]...)
 	slices.SortFunc(chosen, func(a, b schema.PrincipalHash) int { return slices.Compare(a[:], b[:]) })
 	return chosen, news, nil
