@@ -56,7 +56,7 @@ func (e *UnknownCredential) Hint() string {
 func (e *UnknownCredential) ExitCode() int { return 2 }
 
 // Each judges the credential of that name, or all where it is empty, and hands
-// over each with its uses, in the order of no promise. split names times, within
+// over each with its uses, one at a time and in the order of no promise. split names times, within
 // the window it is given, across which no use reaches; it may be nil.
 func (d *Detector) Each(ctx context.Context, name string, split func(schema.Window) []time.Time, each func(*Judged) error) (Summary, error) {
 	if d.facts == nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -188,24 +189,23 @@ func (s *store) routeNorms(ctx context.Context, w schema.Window, keys []rule.Nor
 }
 
 // without is the norm of all hours but one principal's own; false where there are
-// no others.
+// no others. Calls that came in between the two questions may be among its own only.
 func (h objectHours) without(own objectHours) (n rule.RouteNorm, ok bool) {
-	var counts []uint64
+	rest := map[uint64]uint64{}
 	for objects, hours := range h.hours {
-		if rest := hours - own.hours[objects]; rest > 0 {
-			n.Hours += rest
-			counts = append(counts, objects)
+		if own := own.hours[objects]; hours > own {
+			rest[objects] = hours - own
+			n.Hours += hours - own
 		}
 	}
-	slices.Sort(counts)
 	left := uint64(0.995 * float64(n.Hours))
-	for _, objects := range counts {
-		if n.Most = objects; left < h.hours[objects]-own.hours[objects] {
+	for _, objects := range slices.Sorted(maps.Keys(rest)) {
+		if n.Most = objects; left < rest[objects] {
 			break
 		}
-		left -= h.hours[objects] - own.hours[objects]
+		left -= rest[objects]
 	}
-	n.Principals = h.principals - own.principals
+	n.Principals = h.principals - min(h.principals, own.principals)
 	return n, n.Hours > 0
 }
 
