@@ -21,7 +21,7 @@ func TestTapAdvice(t *testing.T) {
 		want []string
 	}{
 		{"a good one", pcap.Stats{Packets: 100, Connections: 10, BothWays: 10, StreamBytes: 1e6, Protocols: map[string]uint64{"http/1": 10}}, calls(50, 10), nil},
-		{"nothing", pcap.Stats{}, calls(0, 0), []string{"no packets"}},
+		{"nothing", pcap.Stats{}, calls(0, 0), []string{"no packet that could be read"}},
 		{"UDP", pcap.Stats{Packets: 9}, calls(0, 0), []string{"no TCP connection"}},
 		{"encrypted", pcap.Stats{Packets: 9, BothWays: 10, StreamBytes: 1e6, Protocols: map[string]uint64{"http/1": 1, "tls": 9}}, calls(5, 0), []string{"90 % of the connections are encrypted"}},
 		{"one way", pcap.Stats{Packets: 9, BothWays: 1, OneWay: 9, StreamBytes: 1e6}, calls(5, 0), []string{"90 % of the connections show one direction"}},
