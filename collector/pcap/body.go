@@ -5,7 +5,7 @@ package pcap
 
 // chunks begins a chunked body.
 func (r *messageReader) chunks() {
-	r.phase, r.size, r.digits, r.quiet = phaseChunkSize, 0, 0, false
+	r.phase, r.size, r.digits, r.line, r.quiet, r.cr = phaseChunkSize, 0, 0, 0, false, false
 }
 
 // headless reports whether an answer of unknown request, which should have a
@@ -41,6 +41,8 @@ func (h *http1) counted(r *messageReader, isRequest bool, c chunk) int {
 // next answer plainly begins: a server that forgot the length of nothing.
 func (h *http1) untilClose(r *messageReader, isRequest bool, c chunk) int {
 	if c.start && h.expected(c.seq) && answerFit(c.data) == fitYes {
+		h.out.stats.Resyncs++ // it is likeness that tells: a body may hold what looks like an answer
+		h.taint(r)
 		h.answerDone(r, c.seq, c.nanos, true)
 		return 0
 	}

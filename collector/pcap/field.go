@@ -177,6 +177,8 @@ func (h *head) keep(f field, value []byte) {
 		h.once(&h.authorization, value)
 	case fieldProxyAuthorization:
 		h.once(&h.proxyAuthorization, value)
+	case fieldAPIKey:
+		h.once(&h.apiKey, value)
 	default:
 		if at := h.place(f); at != nil {
 			set(at, value)
@@ -188,7 +190,13 @@ func (h *head) once(at *[]byte, value []byte) {
 	if *at != nil && !bytes.Equal(*at, value) {
 		h.doubtful = true
 	}
-	set(at, value)
+	switch {
+	case len(*at) > 0:
+	case len(value) > 0:
+		*at = value
+	default:
+		*at = []byte{} // it was there, and said nothing
+	}
 }
 
 // set keeps the first value of a header that should occur once.
@@ -203,7 +211,10 @@ func (h *head) moreCookies(value []byte) {
 	switch {
 	case h.cookie == nil:
 		set(&h.cookie, value)
-	case len(h.cookie)+len(value) < maxCookieBytes:
+	case h.cookies < maxCookies && len(h.cookie)+len(value) < maxCookieBytes:
+		h.cookies++
 		h.cookie = append(append(slices.Clip(h.cookie), "; "...), value...)
+	default:
+		h.doubtful = true // who calls may stand in what is left out
 	}
 }

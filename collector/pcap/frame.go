@@ -238,7 +238,7 @@ func (h *http2) collect(r *frameReader, b []byte) {
 // release forgets what was collected of a payload.
 func (h *http2) release(b *[]byte) {
 	h.conn.table.held -= len(*b)
-	if cap(*b) > 16<<10 {
+	if cap(*b) > 1<<10 {
 		*b = nil
 	}
 	*b = (*b)[:0]

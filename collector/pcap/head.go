@@ -26,6 +26,8 @@ type head struct {
 	// doubtful says that a field on which the call hangs came twice with other
 	// values: readers differ about which of them counts.
 	doubtful bool
+	// cookies counts the cookie headers of HTTP/1 behind the first.
+	cookies int
 	// authority, scheme and protocol are those of HTTP/2.
 	authority, scheme, protocol []byte
 
@@ -297,16 +299,18 @@ func (h *head) header(line []byte, tenant string) {
 		}
 		h.ambiguous = true
 	}
-	if len(name) > len(lower) {
-		return
-	}
 	for i, c := range name {
 		if c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'
 		} else if !isToken[c] {
 			h.ambiguous = true // some leave such a line out, some do not
 		}
-		lower[i] = c
+		if i < len(lower) {
+			lower[i] = c
+		}
+	}
+	if len(name) > len(lower) {
+		return
 	}
 	value := bytes.Trim(line[colon+1:], " \t")
 	switch f := fieldOf(lower[:len(name)], tenant); f &^ fieldTenant {

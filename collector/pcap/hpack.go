@@ -2,6 +2,7 @@ package pcap
 
 import (
 	"errors"
+	"slices"
 	"unsafe"
 )
 
@@ -334,6 +335,10 @@ func (t *hpackTable) begin(midstream bool) {
 	}
 }
 
+// leastDead is how many bytes of values that are gone may stay, beside as many as
+// those that are there.
+const leastDead = 256
+
 // evict drops the oldest entries until there is room for size more bytes.
 func (r *blockReader) evict(size int) {
 	t := r.table
@@ -345,8 +350,14 @@ func (r *blockReader) evict(size int) {
 		*r.budget += e.cost()
 		n++
 	}
-	if n > 0 {
-		t.entries = t.entries[n:]
+	switch t.entries = t.entries[n:]; {
+	case n == 0:
+	case len(t.entries) == 0:
+		t.entries, t.texts, t.begins = nil, nil, 0
+	default:
+		if dead := t.entries[0].at - t.begins; dead > leastDead && int(dead) > len(t.texts)/2 {
+			t.texts, t.begins = slices.Clone(t.texts[dead:]), t.begins+dead
+		}
 	}
 	if len(t.entries) == 0 {
 		t.size = 0
@@ -379,6 +390,8 @@ func (r *blockReader) found(f field, value []byte, known bool) {
 			start := len(r.arena)
 			r.arena = append(append(append(r.arena, h.cookie...), "; "...), value...)
 			h.cookie = r.arena[start:len(r.arena):len(r.arena)]
+		} else if r.cookies > 1 {
+			h.doubtful = true // who calls may stand in what is left out
 		}
 	}
 	h.keep(f, value)

@@ -120,6 +120,7 @@ func (h *http1) data(from side, c chunk) (protocol, chunk) {
 			n = h.untilClose(r, isRequest, c)
 		case phaseTunnel:
 			n = len(c.data)
+			r.body += uint64(n)
 		case phaseSearch:
 			if isRequest && bytes.HasPrefix(c.data, http2Preface) {
 				next := newHTTP2(h.conn, h.out, h.client, false).doubted()
@@ -249,7 +250,7 @@ func (h *http1) grow(r *messageReader, b []byte) {
 // shrink forgets a split head. A large buffer is given back.
 func (h *http1) shrink(r *messageReader) {
 	h.conn.table.held -= len(r.head)
-	if cap(r.head) > 16<<10 {
+	if cap(r.head) > 1<<10 {
 		r.head = nil
 	}
 	r.head, r.scanned = r.head[:0], 0

@@ -128,7 +128,7 @@ var conversations = []struct {
 		"POST a.example/big 413 6/0 complete"},
 	{"a server that forgot the length", script{
 		"GET /1 HTTP/1.1" + host, "HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n", "GET /2 HTTP/1.1" + host, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"},
-		"GET a.example/1 302 0/0 complete\nGET a.example/2 200 0/0 complete"},
+		"GET a.example/1 302 0/0 complete\nGET a.example/2 200 0/0 gap"},
 	{"an answer nobody asked for", script{
 		"", "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"},
 		" 10.0.0.2:80 408 0/0 orphan"},

@@ -251,6 +251,14 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 	h.answerBody(r, seq, nanos, nobody, x != nil)
 	switch {
 	case x == nil:
+	case x.connect && h.request.body > 0:
+		// What was sent before the answer is the tunnel's, or it is requests that
+		// were not read.
+		h.taint(&h.request)
+		if status < 300 {
+			return h.become(newSniffer(h.conn, h.out).settle(speaksUpgraded))
+		}
+		h.lost(&h.request, true, unsized)
 	case x.connect && status < 300:
 		return h.become(newSniffer(h.conn, h.out))
 	case x.connect:

@@ -41,7 +41,7 @@ func (h *http1) paused(x *exchange) {
 // waited takes note of when the answer to a request began.
 func (h *http1) waited(x *exchange, nanos int64) {
 	delay := max(nanos-x.nanos, 1)
-	if h.pause < longPause || h.pause < 8*delay {
+	if h.pause < longPause || h.pause/8 < delay {
 		return
 	}
 	h.patience += uint8(min(bits.Len64(uint64(h.pause/delay))-1, mostPatience))

@@ -64,8 +64,8 @@ type piece struct {
 // contradicts reports whether data says something else than what passed at its place
 // before.
 func (d *direction) contradicts(m *recall, seq uint32, data []byte) bool {
-	if len(data) == 1 && seq+1 == d.next {
-		return false // a keep-alive, whose byte means nothing
+	if len(data) == 1 && seq+1 == d.next && d.hasAcked && !before(d.acked, d.next) {
+		return false // a keep-alive, whose byte means nothing, and which comes when all has arrived
 	}
 	if d.pieces == nil {
 		return false
@@ -105,7 +105,7 @@ func (d *direction) remember(t *table, seq uint32, data []byte) {
 	}
 	m, last := &t.recall, &d.pieces[d.lastPiece]
 	at := m.room(len(data))
-	if last.length > 0 && last.seq+last.length == seq && last.at+uint64(last.length) == at {
+	if last.length > 0 && at%recallBlock != 0 && last.seq+last.length == seq && last.at+uint64(last.length) == at {
 		m.put(data)
 		last.length += uint32(len(data))
 		return

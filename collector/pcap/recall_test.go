@@ -3,6 +3,7 @@ package pcap
 import (
 	"bytes"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -35,5 +36,23 @@ func TestRecall(t *testing.T) {
 	}
 	if found == 0 || gone == 0 {
 		t.Errorf("%d found, %d gone", found, gone)
+	}
+}
+
+// TestRecallBorder states that pieces end with the blocks that hold them: segments
+// that fill a block exactly are not joined with what stands in the next one.
+func TestRecallBorder(t *testing.T) {
+	for _, size := range []int{1024, 256, 64, 1000} {
+		segments := opened(70, 30)
+		head := "GET /1 HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("y", recallBlock+3*size)
+		for at := 0; at+size <= len(head); at += size {
+			segments = append(segments, tcp{from: 'c', seq: 70 + uint32(at), ack: 30, flags: ack, text: head[at : at+size]})
+		}
+		for at := recallBlock - 2*size; at < recallBlock+size; at += 7 {
+			segments = append(segments, tcp{from: 'c', seq: 70 + uint32(at), ack: 30, flags: ack, text: head[at : at+size]})
+		}
+		if _, stats := read(t, Config{}, bytes.NewReader(wired(segments))); stats.Conflicting > 0 || stats.Retransmitted == 0 {
+			t.Errorf("segments of %d: %+v", size, stats)
+		}
 	}
 }

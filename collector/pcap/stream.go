@@ -130,7 +130,14 @@ func (c *connection) packet(from side, p *packet) {
 		return
 	}
 	if c.over || d.closed {
-		if n := uint32(len(p.payload)) + p.missing; n > 0 && before(d.next, p.seq+n) {
+		n := uint32(len(p.payload)) + p.missing
+		late := n > 0 && before(d.next, p.seq+n)
+		if !c.over && len(p.payload) > 0 && d.contradicts(&c.table.recall, p.seq, p.payload) {
+			// The end may have been forged, and this be what arrived.
+			c.table.stats.Conflicting++
+			c.conflicting = true
+		}
+		if late {
 			c.table.stats.drop(dropLate)
 		} else {
 			c.table.stats.Retransmitted++ // or a reset, which ends what is over
