@@ -184,6 +184,7 @@ func (d *decoder) decode(rec *record, p *packet) string {
 	default:
 		return reasonNotIP
 	}
+	d.parts.tunnel = 0
 	reason = d.layers(parser, data, rec, p)
 	// A tunnel may be in parts and hold parts again.
 	for depth := 0; depth < 4; depth++ {
@@ -211,7 +212,25 @@ func (d *decoder) layers(parser *gopacket.DecodingLayerParser, data []byte, rec 
 		}
 		return reasonMalformed
 	}
+	d.enter()
 	return d.collect(rec, p)
+}
+
+// enter takes note of the innermost tunnel of the layers, which what is inside has in
+// common, its parts too: several networks may have the same addresses.
+func (d *decoder) enter() {
+	for _, layer := range d.found {
+		switch layer {
+		case layers.LayerTypeVXLAN:
+			d.parts.tunnel = d.vxlan.VNI
+		case layers.LayerTypeGeneve:
+			d.parts.tunnel = d.geneve.VNI
+		case layers.LayerTypeGRE:
+			if d.gre.KeyPresent {
+				d.parts.tunnel = d.gre.Key
+			}
+		}
+	}
 }
 
 // fragment6 returns the fragment header that ended the layers, with what is
@@ -241,7 +260,7 @@ func (d *decoder) collect(rec *record, p *packet) string {
 	if last := d.found[len(d.found)-1]; last != layers.LayerTypeTCP {
 		return d.notTCP(last)
 	}
-	p.tunnel = 0
+	p.tunnel = d.parts.tunnel
 	declared, carried := 0, 0
 	for _, layer := range d.found {
 		switch layer {
@@ -252,14 +271,6 @@ func (d *decoder) collect(rec *record, p *packet) string {
 			copy(p.src[:16], d.ip6.SrcIP)
 			copy(p.dst[:16], d.ip6.DstIP)
 			declared, carried = d.ip6.length, len(d.ip6.Payload)
-		case layers.LayerTypeVXLAN:
-			p.tunnel = d.vxlan.VNI
-		case layers.LayerTypeGeneve:
-			p.tunnel = d.geneve.VNI
-		case layers.LayerTypeGRE:
-			if d.gre.KeyPresent {
-				p.tunnel = d.gre.Key
-			}
 		}
 	}
 	binary.BigEndian.PutUint16(p.src[16:], uint16(d.tcp.SrcPort))

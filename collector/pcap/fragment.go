@@ -22,6 +22,7 @@ type datagramKey struct {
 	id       uint32
 	version  uint8
 	protocol uint8
+	tunnel   uint32
 }
 
 type fragment struct {
@@ -46,6 +47,8 @@ type datagram struct {
 type defragmenter struct {
 	datagrams map[datagramKey]*datagram
 	arrivals  uint64
+	// tunnel is what the parts are in, 0 if in none.
+	tunnel uint32
 	// incomplete counts the parts of datagrams that never became whole.
 	incomplete uint64
 }
@@ -58,7 +61,7 @@ func (f *defragmenter) add(header, payload []byte, nanos int64) []byte {
 	}
 	field := binary.BigEndian.Uint16(header[6:])
 	offset, more := int(field&0x1fff)*8, field&0x2000 != 0
-	key := datagramKey{id: uint32(binary.BigEndian.Uint16(header[4:])), version: 4, protocol: header[9]}
+	key := datagramKey{id: uint32(binary.BigEndian.Uint16(header[4:])), version: 4, protocol: header[9], tunnel: f.tunnel}
 	copy(key.src[:], header[12:16])
 	copy(key.dst[:], header[16:20])
 	return f.part(key, header, payload, offset, more, nanos)
@@ -73,7 +76,7 @@ func (f *defragmenter) add6(header, part []byte, nanos int64) []byte {
 	}
 	field := binary.BigEndian.Uint16(part[2:])
 	// The protocol is the first part's word alone (RFC 8200 §4.5).
-	key := datagramKey{[16]byte(header[8:24]), [16]byte(header[24:40]), binary.BigEndian.Uint32(part[4:]), 6, 0}
+	key := datagramKey{[16]byte(header[8:24]), [16]byte(header[24:40]), binary.BigEndian.Uint32(part[4:]), 6, 0, f.tunnel}
 	first := append(slices.Clone(header[:40]), part[0])
 	return f.part(key, first, part[8:], int(field&^7), field&1 != 0, nanos)
 }

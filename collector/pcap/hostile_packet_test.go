@@ -197,3 +197,59 @@ func ipPart(ip []byte, from, to int, id byte) []byte {
 	binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
 	return b
 }
+
+// TestFragmentsInTunnels: two networks with the same addresses and the same numbers
+// on their datagrams, both cut into parts inside of their tunnels, are kept apart.
+func TestFragmentsInTunnels(t *testing.T) {
+	for name, in := range map[string]func(network byte, b []byte) []byte{
+		"vxlan": func(network byte, b []byte) []byte {
+			return udp(4789, append([]byte{8, 0, 0, 0, 0, 0, network, 0}, b...))
+		},
+		"geneve": func(network byte, b []byte) []byte {
+			return udp(6081, append([]byte{0, 0, 0x65, 0x58, 0, 0, network, 0}, b...))
+		},
+		"gre": func(network byte, b []byte) []byte {
+			return ipProto(47, append([]byte{0x20, 0, 0x65, 0x58, 0, 0, 0, network}, b...))
+		},
+	} {
+		var frames []frame
+		client, server := addr4(1, 40000), addr4(2, 80)
+		for i, one := range []segmentSpec{
+			{client, server, true, 10, 0, flagSYN, nil},
+			{client, server, false, 90, 11, flagSYN | flagACK, nil},
+			{client, server, true, 11, 91, flagACK, []byte(q1)},
+			{client, server, false, 91, 11 + uint32(ql), flagACK, []byte(a1)},
+		} {
+			var parts [2][][]byte
+			for network := range parts {
+				spec := one
+				if network == 1 {
+					spec.payload = bytes.ReplaceAll(bytes.ReplaceAll(spec.payload, []byte("/1 "), []byte("/2 ")), []byte("201"), []byte("202"))
+				}
+				ip := spec.ip()
+				binary.BigEndian.PutUint16(ip[4:], uint16(i+1))
+				for at := 20; at < len(ip); at += 24 {
+					end := min(at+24, len(ip))
+					part := append(bytes.Clone(ip[:20]), ip[at:end]...)
+					binary.BigEndian.PutUint16(part[2:], uint16(len(part)))
+					field := uint16((at - 20) / 8)
+					if end < len(ip) {
+						field |= 0x2000
+					}
+					binary.BigEndian.PutUint16(part[6:], field)
+					parts[network] = append(parts[network], part)
+				}
+			}
+			for k := range parts[0] {
+				for network := range parts {
+					inner := append(append(make([]byte, 12), 8, 0), parts[network][k]...)
+					frames = append(frames, frame{1_700_000_000e9 + int64(len(frames))*1e6, append(append(make([]byte, 12), 8, 0), in(byte(5+network), inner)...)})
+				}
+			}
+		}
+		sink, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, frames)))
+		if got := lines(sink.calls); got != "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete" {
+			t.Errorf("%s: got\n%s\n%+v", name, got, stats)
+		}
+	}
+}

@@ -473,7 +473,7 @@ func (h *http1) unanswered(n int) {
 
 // flush sends out everything: the connection is over.
 func (h *http1) flush() {
-	if h.current != nil {
+	if h.current != nil || h.reading != nil {
 		h.answerDone(&h.answer, 0, 0, false)
 	}
 	h.alignEnd()
