@@ -33,8 +33,8 @@
 // operations themselves.
 //
 // It cannot see what is encrypted (TLS is counted by server name, QUIC by its
-// first packets) and what
-// follows an upgrade to anything but HTTP/2 (counted). It does not read bodies
+// first packets) and what follows an upgrade to anything but HTTP/2 (counted), nor
+// requests behind a CONNECT that was not answered yet. It does not read bodies
 // in codings other than gzip, gRPC-Web as text, several JSON-RPC calls in one
 // body, and what a server pushes. Bytes that look like a request where the
 // capture lost the border between messages may be a body; such a call is
