@@ -116,11 +116,7 @@ func packed(columns ...string) string {
 	for i := range columns {
 		columns[i] = "reinterpretAsFixedString(" + columns[i] + ")"
 	}
-	one := columns[0]
-	if len(columns) > 1 {
-		one = "concat(" + strings.Join(columns, ", ") + ")"
-	}
-	return "arrayStringConcat(groupArray(" + one + "))"
+	return "arrayStringConcat(groupArray(concat(" + strings.Join(columns, ", ") + ")))"
 }
 
 // packedSet is packed for the different values of one column.

@@ -56,3 +56,49 @@ func TestRecallBorder(t *testing.T) {
 		}
 	}
 }
+
+// TestClockStep states that a clock that is set between a request and its answer is no
+// long pause of the client.
+func TestClockStep(t *testing.T) {
+	for _, delay := range []int64{1 << 60, 1<<62 + 5, 1<<63 - 1} {
+		h := &http1{}
+		h.pause = 2 * longPause
+		if h.waited(&exchange{}, delay); h.patience > 0 || h.lockstep {
+			t.Errorf("an answer after %d ns: patience %d, lockstep %v", delay, h.patience, h.lockstep)
+		}
+	}
+}
+
+// TestEvicted states that the values of evicted entries are not kept.
+func TestEvicted(t *testing.T) {
+	table, budget := &hpackTable{}, 1<<20
+	table.begin(false)
+	r := &blockReader{table: table, budget: &budget}
+	for round := range 200 {
+		value := make([]byte, 1000)
+		r.evict(1032)
+		table.push(hpackEntry{size: 1032, length: 1000}, value)
+		table.size += 1032
+		if len(table.texts) > 3*hpackDefaultMax {
+			t.Fatalf("round %d: %d bytes of values are kept, of %d entries", round, len(table.texts), len(table.entries))
+		}
+	}
+	if r.evict(table.max + 1); len(table.entries) > 0 || cap(table.texts) > 0 {
+		t.Errorf("%d entries are left, and room for %d bytes", len(table.entries), cap(table.texts))
+	}
+}
+
+// TestChunksBeginAnew states that a hole inside of a chunk's line leaves nothing for
+// the next chunked body.
+func TestChunksBeginAnew(t *testing.T) {
+	r := &messageReader{cr: true, line: 9, quiet: true, digits: 3, size: 7}
+	r.chunks()
+	for i, b := range []byte("5\r\n") {
+		if !r.chunkSize(b) {
+			t.Fatalf("byte %d is refused", i)
+		}
+	}
+	if r.phase != phaseChunk || r.odd {
+		t.Errorf("phase %d, odd %v", r.phase, r.odd)
+	}
+}

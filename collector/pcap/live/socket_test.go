@@ -82,23 +82,13 @@ func (k *kept) len() int {
 // serve answers on both versions of HTTP, and returns where.
 func serve(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{Protocols: &protocols, ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		var status int
 		_, _ = fmt.Sscanf(r.URL.Path, "/%d/", &status)
 		w.WriteHeader(status)
 		_, _ = fmt.Fprint(w, strings.Repeat("x", 2000))
-	})}
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(func() { _ = server.Close() })
-	return listener.Addr().String()
+	}), nil)
 }
 
 // TestLiveCallsOnTheWire makes calls over the loopback of a namespace: what was

@@ -113,11 +113,8 @@ func TestTruthOfCurl(t *testing.T) {
 // TestTruthOfJava lets the client of Java ask: it upgrades its first request, and goes
 // on with HTTP/2.
 func TestTruthOfJava(t *testing.T) {
-	java, err := exec.LookPath("java")
-	if err == nil {
-		err = exec.Command(java, "--describe-module", "jdk.compiler").Run()
-	}
-	if err != nil {
+	java := program(t, "java")
+	if err := exec.Command(java, "--describe-module", "jdk.compiler").Run(); err != nil {
 		t.Skipf("a Java that compiles is missing: %v", err) // the project does without it
 	}
 	if !apart(t) {
