@@ -292,7 +292,6 @@ func (h *http2) blockBegin(r *frameReader, f frameHead, b []byte) {
 	if !r.damaged {
 		b = b[:len(b)-pad]
 	}
-	h.unshelve(r, f.stream)
 	r.blockFrame, r.blockNanos, r.blockCut = f, r.nanos, r.damaged
 	if f.stream == 0 {
 		// No stream has this number: what it does to the table still counts.
@@ -313,6 +312,7 @@ func (h *http2) blockMore(r *frameReader, f frameHead, b []byte) {
 	if r.blockFrame.stream == 0 {
 		// Its beginning is lost, and with it the table.
 		r.table.forget(&h.out.tables)
+		h.dropShelf(r)
 		return
 	}
 	h.grow(r, b)

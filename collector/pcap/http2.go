@@ -90,6 +90,7 @@ func (h *http2) whole() bool { return !h.joined && !h.gaps }
 func (h *http2) blockOf(r *frameReader, b []byte) {
 	f, cut := r.blockFrame, r.blockCut
 	r.blockFrame.stream = 0
+	h.unshelve(r, f.stream, b)
 	d, blocks := &h.out.head, &h.out.blocks
 	*d = head{}
 	blocks.table, blocks.regular, blocks.cookies, blocks.starved = &r.table, false, 0, false

@@ -5,7 +5,8 @@ package pcap
 // next odd number after the last before it, none was opened in it. If all requests
 // from before end outside it, none had trailers in it either. So it held no header
 // block, and the table stands as it did: lost were window updates, pings, the
-// middle of a body.
+// middle of a body. That first block must be the stream's head, not its trailers,
+// which says itself that it is one, whatever the table holds (asksPlainly).
 //
 // Of the server's direction nothing like that is known: what was lost may have
 // been any answer, or an interim one.
@@ -40,13 +41,13 @@ func (h *http2) sending(last uint32) bool {
 	return false
 }
 
-// unshelve puts the table back where a header block of the given stream proves
+// unshelve puts the table back where the header block b of the given stream proves
 // that no other was lost.
-func (h *http2) unshelve(r *frameReader, stream uint32) {
+func (h *http2) unshelve(r *frameReader, stream uint32, b []byte) {
 	if r.shelf == nil {
 		return
 	}
-	if stream == r.shelf.last+2 && len(r.table.entries) == 0 && !h.unended && !h.sending(r.shelf.last) {
+	if stream == r.shelf.last+2 && len(r.table.entries) == 0 && !h.unended && !h.sending(r.shelf.last) && asksPlainly(b) {
 		r.table = r.shelf.table
 		r.shelf = nil
 		return
@@ -60,4 +61,44 @@ func (h *http2) dropShelf(r *frameReader) {
 		r.shelf.table.forget(&h.out.tables)
 	}
 	r.shelf = nil
+}
+
+// asksPlainly reports whether a header block surely is the head of a request: one of
+// its fields is a pseudo header of the static table, as the scheme nearly always is.
+// Trailers have none (RFC 9113 §8.1).
+func asksPlainly(b []byte) bool {
+	for len(b) > 0 {
+		prefix, texts := uint(4), 1
+		switch c := b[0]; {
+		case c >= 0x80:
+			prefix, texts = 7, 0
+		case c >= 0x40:
+			prefix = 6
+		case c >= 0x20:
+			prefix, texts = 5, 0
+		}
+		resize := prefix == 5
+		index, rest, err := hpackInt(b, prefix)
+		if err != nil {
+			return false
+		}
+		if !resize && index >= 1 && index <= 7 {
+			return true
+		}
+		if texts > 0 && index == 0 {
+			texts++
+		}
+		for ; texts > 0; texts-- {
+			if len(rest) == 0 {
+				return false
+			}
+			n, text, err := hpackInt(rest, 7)
+			if err != nil || n > len(text) {
+				return false
+			}
+			rest = text[n:]
+		}
+		b = rest
+	}
+	return false
 }
