@@ -84,6 +84,30 @@ func (i *Identifier) Flaws() map[string]uint64 {
 // evidence gets the same answer, without allocation as long as it is
 // remembered.
 func (i *Identifier) Identify(ev *Evidence, out *Identity) {
+	k := i.recognise(ev)
+	*out = k.identity
+	if k.ofToken(ev) {
+		out.Credential.Instance = k.last
+	}
+}
+
+// Shared is Identify for callers that keep many answers at a time: equal evidence
+// gets the same pointer, as long as it is remembered. Nobody may change what is there.
+func (i *Identifier) Shared(ev *Evidence) *Identity {
+	k := i.recognise(ev)
+	if !k.ofToken(ev) {
+		return &k.identity
+	}
+	own := k.identity
+	own.Credential.Instance = k.last
+	return &own
+}
+
+// ofToken reports whether the instance is that of the token, which is in last.
+func (k *known) ofToken(ev *Evidence) bool { return k.token && len(ev.JWT.ID) > 0 }
+
+// recognise returns what is known of ev.
+func (i *Identifier) recognise(ev *Evidence) *known {
 	id := i.digest(ev)
 	k, ok := i.known.get(id)
 	if !ok {
@@ -91,21 +115,18 @@ func (i *Identifier) Identify(ev *Evidence, out *Identity) {
 		i.name(ev, k)
 		i.known.put(id, k)
 	}
-	*out = k.identity
 	f := k.flaw
-	if k.token && len(ev.JWT.ID) > 0 {
-		if k.last != string(ev.JWT.ID) {
-			var one known
-			k.last = (&rules{Identifier: i, known: &one}).str(ev.JWT.ID)
-			if one.flaw != flawNone {
-				f = one.flaw
-			}
+	if k.ofToken(ev) && k.last != string(ev.JWT.ID) {
+		var one known
+		k.last = (&rules{Identifier: i, known: &one}).str(ev.JWT.ID)
+		if one.flaw != flawNone {
+			f = one.flaw
 		}
-		out.Credential.Instance = k.last
 	}
 	if f != flawNone {
 		i.flaws[f]++
 	}
+	return k
 }
 
 // name applies the rules in the order of DESIGN 4.1; the first whose evidence

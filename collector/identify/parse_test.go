@@ -271,6 +271,9 @@ func identifyAll(t *testing.T, i *Identifier, ev *Evidence) {
 	if !reflect.DeepEqual(first, second) || !reflect.DeepEqual(first, fresh) {
 		t.Fatalf("answers differ:\n%+v\n%+v\n%+v", first, second, fresh)
 	}
+	if shared := i.Shared(ev); !reflect.DeepEqual(first, *shared) {
+		t.Fatalf("the shared answer differs:\n%+v\n%+v", first, *shared)
+	}
 	c := first.Credential
 	if c.Kind != schema.KindUnknown && c.Kind != schema.KindAnonymous && c.ID == "" {
 		t.Fatalf("kind %v without a name", c.Kind)

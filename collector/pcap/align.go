@@ -260,14 +260,14 @@ func (h *http1) ranEmpty() {
 // send hands a finished call on, or keeps it while it is tried.
 func (h *http1) send(x *exchange) {
 	if !h.trial || x.call.Quality != schema.QualityComplete {
-		h.out.emit(x)
+		h.out.emit(h.conn.origin(h.client), x)
 		return
 	}
 	if len(h.tried) >= maxLoose || h.out.live > h.out.limits.PendingTotal {
 		h.endTrial(false)
 		h.trial = true // of those that come
 		x.call.Quality = schema.QualityGap
-		h.out.emit(x)
+		h.out.emit(h.conn.origin(h.client), x)
 		return
 	}
 	if len(h.tried) == 0 {
@@ -282,7 +282,7 @@ func (h *http1) endTrial(passed bool) {
 		if !passed {
 			x.call.Quality = schema.QualityGap
 		}
-		h.out.emit(x)
+		h.out.emit(h.conn.origin(h.client), x)
 	}
 	h.tried, h.trial = nil, false
 }
@@ -314,7 +314,6 @@ func (h *http1) join(x *exchange, a *looseAnswer, quality schema.Quality) {
 	}
 	x.answered = true
 	x.call.Quality, x.call.Status, x.call.Decision = quality, a.status, a.decision
-	x.reply.cut = true
 	h.out.lasted(x, max(a.start, a.end))
 	if a == h.reading {
 		h.reading, h.current = nil, x

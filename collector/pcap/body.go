@@ -63,20 +63,17 @@ func (h *http1) bodyBytes(r *messageReader, isRequest bool, b []byte) {
 
 // sample returns what is kept of the body being read, nil if nothing is.
 func (h *http1) sample(isRequest bool) *sample {
-	x, s := h.current, (*sample)(nil)
+	x := h.current
 	if isRequest {
 		x = h.last
 	}
-	if x == nil {
+	switch {
+	case x == nil:
 		return nil
+	case isRequest:
+		return x.ask
 	}
-	if s = &x.reply; isRequest {
-		s = &x.ask
-	}
-	if s.kind == bodyNone {
-		return nil
-	}
-	return s
+	return x.reply
 }
 
 // maxChunkLine and maxTrailer bound what stands between chunks and behind them.

@@ -33,11 +33,10 @@ type builder struct {
 	bodies int
 
 	evidence identify.Evidence
-	identity identify.Identity
 	strings  interner
 	// texts are those in which no secret was found.
 	texts   interner
-	queries [256]queryNames
+	queries [256]*queryNames
 	// keys are the secrets of TLS that the capture told, and those given.
 	keys [2]*TLSKeys
 
@@ -80,12 +79,32 @@ func (c *connection) origin(client side) origin {
 	return origin{c.key.endpoint(client), c.key.endpoint(client.other())}
 }
 
+// facts are what is known of a call before it goes out. Many wait for their answers
+// at a time, so what its connection says, and what all calls say alike, is no part of
+// it. The fields are schema.Call's.
+type facts struct {
+	ID schema.CallID
+	// who is shared: nobody may change it.
+	who                          *identify.Identity
+	queryKeys                    *queryNames // nil for none
+	Method, Host, Path, Resource string
+	UserAgent, Tenant            string
+	RequestID, TraceID           string
+	Operation                    string
+	RequestBytes, ResponseBytes  uint64
+	DurationUS                   uint64
+	Status                       uint16
+	RouteSource                  schema.RouteSource
+	Decision                     schema.Decision
+	Quality                      schema.Quality
+}
+
 // request fills an exchange's call from the head d of its request, which is the
 // ordinal-th of its connection.
 func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, truncated bool) {
 	b.stats.Requests++
 	c := &x.call
-	b.place(c, o, x.nanos, "request", ordinal)
+	c.ID = b.callID(o, x.nanos, "request", ordinal)
 	x.head = string(d.method) == "HEAD"
 	x.connect = bytes.Equal(d.method, methodConnect)
 	x.upgrade = upgradeOf(d.upgrade)
@@ -100,7 +119,7 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 	if object := b.scrub.Object(); object != nil && path != nil {
 		c.Resource = string(object[:min(len(object), maxPath)])
 	}
-	c.QueryKeys = b.queryKeys(query)
+	c.queryKeys = b.queryKeys(query)
 	if c.Host = b.strings.of(b.host(d, x.connect)); c.Host == "" {
 		c.Host = b.endpointName(o.server)
 	}
@@ -112,7 +131,7 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 	if c.TraceID = traceID(d.traceParent); c.TraceID == "" {
 		c.TraceID = hexID(d.b3TraceID)
 	}
-	b.identify(d, c, truncated)
+	c.who = b.identify(d, truncated)
 	if x.doubtful = d.doubtful; x.doubtful {
 		b.stats.Ambiguous++
 	}
@@ -121,20 +140,14 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 	}
 }
 
-// place fills what the connection says: where, when, who.
-func (b *builder) place(c *schema.Call, o origin, nanos int64, what string, ordinal uint64) {
-	client, server := o.client, o.server
-	c.Source = b.source
-	c.Reporter = schema.ReporterServer
-	c.Time = time.Unix(0, nanos).UTC()
+// callID is the id of what the connection said at that time.
+func (b *builder) callID(o origin, nanos int64, what string, ordinal uint64) schema.CallID {
 	var id [52]byte
-	copy(id[:18], client[:])
-	copy(id[18:36], server[:])
+	copy(id[:18], o.client[:])
+	copy(id[18:36], o.server[:])
 	binary.BigEndian.PutUint64(id[36:], uint64(nanos))
 	binary.BigEndian.PutUint64(id[44:], ordinal)
-	c.ID = b.key.Sum("pcap "+what, id[:])
-	c.PeerAddress = address(client)
-	c.ClientAddress = c.PeerAddress
+	return b.key.Sum("pcap "+what, id[:])
 }
 
 func address(e *endpoint) netip.Addr { return netip.AddrFrom16([16]byte(e[:16])).Unmap() }
@@ -146,7 +159,7 @@ func (b *builder) endpointName(e *endpoint) string {
 }
 
 // identify names the credential behind a request.
-func (b *builder) identify(d *head, c *schema.Call, truncated bool) {
+func (b *builder) identify(d *head, truncated bool) *identify.Identity {
 	ev := &b.evidence
 	*ev = identify.Evidence{
 		Authorization: redact.NewSecret(d.authorization),
@@ -159,12 +172,7 @@ func (b *builder) identify(d *head, c *schema.Call, truncated bool) {
 		ev.Authorization = redact.NewSecret(d.proxyAuthorization)
 	}
 	ev.QueryName, ev.Query = b.scrub.QueryCredential(d.target)
-	b.identity = identify.Identity{}
-	b.identifier.Identify(ev, &b.identity)
-	c.Credential = b.identity.Credential
-	c.Scopes = b.identity.Scopes
-	c.Workload = b.identity.Workload
-	c.ActorChain = b.identity.ActorChain
+	return b.identifier.Shared(ev)
 }
 
 // answer fills in what the answer's head says.
@@ -236,22 +244,19 @@ func (b *builder) orphan(o origin, ordinal uint64, d *head, nanos int64) {
 // orphanOf emits an answer of which only the result is known.
 func (b *builder) orphanOf(o origin, ordinal uint64, status uint16, decision schema.Decision, nanos int64) {
 	b.stats.Orphans++
-	var c schema.Call
-	b.place(&c, o, nanos, "orphan", ordinal)
-	c.Host = b.endpointName(o.server)
-	c.Status = status
-	c.Decision = decision
-	c.Quality = schema.QualityOrphan
-	b.append(&c)
+	b.append(o, nanos, &facts{
+		ID: b.callID(o, nanos, "orphan", ordinal), who: &identify.Identity{}, Host: b.endpointName(o.server),
+		Status: status, Decision: decision, Quality: schema.QualityOrphan,
+	}, "")
 }
 
 // emit hands a finished exchange on and takes it back for reuse.
-func (b *builder) emit(x *exchange) {
-	b.readBodies(x)
+func (b *builder) emit(o origin, x *exchange) {
+	mints := b.readBodies(x)
 	if x.doubtful && x.call.Quality.Certain() {
 		x.call.Quality = schema.QualityGap
 	}
-	b.append(&x.call)
+	b.append(o, x.nanos, &x.call, mints)
 	b.live--
 	if len(b.free) < max(1024, b.live) {
 		b.free = append(b.free, x)
@@ -262,14 +267,25 @@ func (b *builder) emit(x *exchange) {
 // another capture of the same packets, which lost or cut the answer, is stored
 // beside it rather than in its place: which of the two was read first must not
 // decide what is known.
-func (b *builder) append(c *schema.Call) {
-	c.ID[len(c.ID)-3] ^= byte(c.Quality)
-	c.ID[len(c.ID)-2] ^= byte(c.Status >> 8)
-	c.ID[len(c.ID)-1] ^= byte(c.Status)
-	if int(c.Quality) < len(b.qualities) {
-		b.qualities[c.Quality]++
+func (b *builder) append(o origin, nanos int64, f *facts, mints string) {
+	id := f.ID
+	id[len(id)-3] ^= byte(f.Quality)
+	id[len(id)-2] ^= byte(f.Status >> 8)
+	id[len(id)-1] ^= byte(f.Status)
+	if int(f.Quality) < len(b.qualities) {
+		b.qualities[f.Quality]++
 	}
-	b.calls = append(b.calls, *c)
+	client := address(o.client)
+	b.calls = append(b.calls, schema.Call{
+		Time: time.Unix(0, nanos).UTC(), ID: id, Source: b.source, Reporter: schema.ReporterServer,
+		Credential: f.who.Credential, Scopes: f.who.Scopes, Workload: f.who.Workload, ActorChain: f.who.ActorChain,
+		ClientAddress: client, PeerAddress: client,
+		Decision: f.Decision, Operation: f.Operation, RouteSource: f.RouteSource,
+		Method: f.Method, Host: f.Host, Path: f.Path, QueryKeys: f.queryKeys.list(), Resource: f.Resource,
+		Status: f.Status, RequestBytes: f.RequestBytes, ResponseBytes: f.ResponseBytes, DurationUS: f.DurationUS,
+		UserAgent: f.UserAgent, Tenant: f.Tenant, RequestID: f.RequestID, TraceID: f.TraceID,
+		Mints: mints, Quality: f.Quality,
+	})
 	if b.overflow != nil {
 		b.overflow()
 	}
@@ -334,8 +350,16 @@ type queryNames struct {
 	names  []string
 }
 
+// list returns the names; calls share it.
+func (q *queryNames) list() []string {
+	if q == nil {
+		return nil
+	}
+	return q.names
+}
+
 // queryKeys returns the names as strings. Calls share equal lists.
-func (b *builder) queryKeys(query [][]byte) []string {
+func (b *builder) queryKeys(query [][]byte) *queryNames {
 	if len(query) == 0 {
 		return nil
 	}
@@ -345,14 +369,14 @@ func (b *builder) queryKeys(query [][]byte) []string {
 		joined = append(append(joined, name...), 0)
 	}
 	slot := &b.queries[maphash.Bytes(b.strings.seed, joined)%uint64(len(b.queries))]
-	if slot.joined != string(joined) {
+	if *slot == nil || (*slot).joined != string(joined) {
 		names := make([]string, len(query))
 		for i, name := range query {
 			names[i] = b.strings.of(name)
 		}
-		*slot = queryNames{string(joined), names}
+		*slot = &queryNames{string(joined), names}
 	}
-	return slot.names
+	return *slot
 }
 
 // interner remembers strings seen lately, so that equal ones share memory. It

@@ -380,10 +380,7 @@ func (h *http1) gap(from side, seq, n uint32) {
 	if isRequest {
 		r = &h.request
 	}
-	if s := h.sample(isRequest); s != nil {
-		h.out.give(s)
-		s.cut = true
-	}
+	h.out.spoil(h.sample(isRequest))
 	// What follows a message whose end is known is another.
 	lost := hole{bytes: n, born: r.phase == phaseIdle || r.phase == phaseBody && !r.bodyless, likely: r.likelyLost(n)}
 	switch r.phase {
@@ -431,10 +428,7 @@ func (h *http1) hole(from side) {
 	if isRequest {
 		r = &h.request
 	}
-	if s := h.sample(isRequest); s != nil {
-		h.out.give(s)
-		s.cut = true
-	}
+	h.out.spoil(h.sample(isRequest))
 	if r.phase == phaseHead {
 		h.cutHead(r, isRequest, r.head, r.begin.nanos)
 		h.shrink(r)

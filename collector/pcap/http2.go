@@ -300,10 +300,10 @@ func (h *http2) body(r *frameReader, b []byte, nanos int64) {
 	}
 	if r.client {
 		s.requestBytes += uint64(len(b))
-		h.out.keep(&s.x.ask, b)
+		h.out.keep(s.x.ask, b)
 	} else {
 		s.responseBytes += uint64(len(b))
-		h.out.keep(&s.x.reply, b)
+		h.out.keep(s.x.reply, b)
 		h.out.lasted(s.x, nanos)
 	}
 }
@@ -316,12 +316,10 @@ func (h *http2) bodyGap(r *frameReader, n uint32) {
 	}
 	if r.client {
 		s.requestBytes += uint64(n)
-		h.out.give(&s.x.ask)
-		s.x.ask.cut = true
+		h.out.spoil(s.x.ask)
 	} else {
 		s.responseBytes += uint64(n)
-		h.out.give(&s.x.reply)
-		s.x.reply.cut = true
+		h.out.spoil(s.x.reply)
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 
 // exchange is a request and what is known of its answer.
 type exchange struct {
-	call schema.Call
+	call facts
 	// ack is what the request's first segment acknowledged; expect is where in
 	// the other direction its answer begins: there, or behind an interim one.
 	ack, expect uint32
@@ -47,10 +47,10 @@ type exchange struct {
 	// ordinal is which request of its connection it is, from 1.
 	ordinal uint64
 
-	// ask and reply are what is kept of the bodies (sample.go). form says that
+	// ask and reply are what is kept of the bodies (sample.go), nil for nothing. form says that
 	// the request is such as asks for a token, rpc that its body named, or should
 	// have, what it wants: then only the answer's body tells the result.
-	ask, reply sample
+	ask, reply *sample
 	form       bool
 	rpc        bodyKind
 }

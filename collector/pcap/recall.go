@@ -173,7 +173,7 @@ func (h *http2) indifferent(from side, n int) bool {
 		return s == nil
 	}
 	if r.client {
-		return s.x.ask.kind == bodyNone || s.x.ask.cut
+		return s.x.ask == nil || s.x.ask.cut
 	}
-	return s.x.reply.kind == bodyNone || s.x.reply.cut
+	return s.x.reply == nil || s.x.reply.cut
 }

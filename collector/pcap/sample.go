@@ -41,15 +41,14 @@ type sample struct {
 	cut bool
 }
 
-// keep takes bytes of a body.
+// keep takes bytes of a body, of which nothing is kept where s is nil.
 func (b *builder) keep(s *sample, data []byte) {
-	if s.kind == bodyNone || s.cut {
+	if s == nil || s.cut {
 		return
 	}
 	if len(s.data)+len(data) > b.limits.BodyBytes || b.bodies+len(data) > b.limits.BodyTotal {
 		b.stats.drop(dropBody)
-		b.give(s)
-		s.cut = true
+		b.spoil(s)
 		return
 	}
 	s.data = append(s.data, data...)
@@ -60,6 +59,14 @@ func (b *builder) keep(s *sample, data []byte) {
 func (b *builder) give(s *sample) {
 	b.bodies -= len(s.data)
 	s.data = nil
+}
+
+// spoil says that something of a body is missing, so that it tells nothing.
+func (b *builder) spoil(s *sample) {
+	if s != nil {
+		b.give(s)
+		s.cut = true
+	}
 }
 
 // sampleRequest decides whether a request's body is kept.
@@ -79,7 +86,7 @@ func (b *builder) sampleRequest(x *exchange, d *head) {
 	}
 	zipped, legible := coding(d.contentEncoding)
 	if kind != bodyNone && legible {
-		x.ask = sample{kind: kind, zipped: zipped}
+		x.ask = &sample{kind: kind, zipped: zipped}
 	}
 	// Clients of the token endpoint send a form, or JSON to a path of that name.
 	x.form = x.form || kind == bodyJSON && strings.Contains(strings.ToLower(x.call.Path[strings.LastIndexByte(x.call.Path, '/')+1:]), "token")
@@ -105,7 +112,7 @@ func (b *builder) sampleAnswer(x *exchange, d *head) {
 	}
 	zipped, legible := coding(d.contentEncoding)
 	if kind != bodyNone && legible {
-		x.reply = sample{kind: kind, zipped: zipped, stream: media == "text/event-stream"}
+		x.reply = &sample{kind: kind, zipped: zipped, stream: media == "text/event-stream"}
 	}
 }
 
@@ -161,12 +168,12 @@ func (b *builder) whole(s *sample) []byte {
 // nameOperation reads the request's body, once.
 func (b *builder) nameOperation(x *exchange) {
 	s := x.ask
-	x.ask = sample{}
-	if s.kind == bodyNone {
+	x.ask = nil
+	if s == nil {
 		return
 	}
-	defer b.give(&s)
-	text := b.whole(&s)
+	defer b.give(s)
+	text := b.whole(s)
 	var name string
 	switch {
 	case text == nil:
@@ -345,38 +352,40 @@ func graphqlWordAt(text string) string {
 	return text[:n]
 }
 
-// readBodies takes from bodies what they say of a finished exchange.
-func (b *builder) readBodies(x *exchange) {
+// readBodies takes from bodies what they say of a finished exchange. It returns the
+// id of the credential that the answer issued, if it did.
+func (b *builder) readBodies(x *exchange) (mints string) {
 	b.nameOperation(x)
 	s := x.reply
-	x.reply = sample{}
-	defer b.give(&s)
+	x.reply = nil
 	if x.rpc != bodyNone && x.answered && (x.call.Status == 200 || x.call.Status == 201) {
 		// The HTTP status says only that something answered.
 		x.call.Decision = schema.DecisionUnknown
 	}
-	if s.kind == bodyNone {
-		return
+	if s == nil {
+		return ""
 	}
+	defer b.give(s)
 	if s.kind == bodyGRPCWeb {
 		if code, ok := grpcWebStatus(s.data); ok && !s.zipped {
 			x.call.Decision = decide.GRPC(code)
 		}
-		return
+		return ""
 	}
-	text := b.whole(&s)
+	text := b.whole(s)
 	if s.stream {
 		text = lastEvent(text)
 	}
 	switch {
 	case text == nil:
 	case s.kind == bodyToken:
-		x.call.Mints = b.minted(text)
+		mints = b.minted(text)
 	case s.kind == bodyRPC:
 		x.call.Decision = rpcDecision(text)
 	case s.kind == bodyGraphQL:
 		x.call.Decision = graphqlDecision(text)
 	}
+	return mints
 }
 
 // lastEvent returns the data of the last event in a whole stream of them
@@ -408,10 +417,9 @@ func (b *builder) minted(text []byte) string {
 		return ""
 	}
 	b.evidence = identify.Evidence{Authorization: redact.NewSecret([]byte("Bearer " + token))}
-	b.identity = identify.Identity{}
-	b.identifier.Identify(&b.evidence, &b.identity)
+	id := b.identifier.Shared(&b.evidence).Credential.ID
 	b.evidence = identify.Evidence{}
-	return b.identity.Credential.ID
+	return id
 }
 
 // grpcWebStatus reads the status that stands at the end of a gRPC-Web body: in a

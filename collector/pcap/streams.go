@@ -163,7 +163,7 @@ func (h *http2) emit(s *stream) {
 	if !x.answered {
 		h.out.stats.Unanswered++
 	}
-	h.out.emit(x)
+	h.out.emit(h.conn.origin(h.client), x)
 }
 
 // quality says how certain a call is.
