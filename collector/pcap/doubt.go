@@ -157,9 +157,7 @@ func (h *http2) wait(s *stream) bool {
 		h.giveUp(h.waiting[0])
 		h.waiting = slices.Delete(h.waiting, 0, 1)
 	}
-	if len(h.waiting) == 0 {
-		h.out.doubt(h)
-	}
+	h.list()
 	h.waiting = append(h.waiting, s)
 	return true
 }
@@ -186,8 +184,34 @@ func (h *http2) letGo(ready func(*stream) bool) {
 	})
 }
 
-// settle sends out all calls that wait, as they are.
+// list makes sure that settle is called in time.
+func (h *http2) list() {
+	if !h.listed {
+		h.listed = true
+		h.out.doubt(h)
+	}
+}
+
+// settle sends out all calls that wait, as they are, and those that their clients
+// gave up, the second time: an answer that was on its way has come by then.
 func (h *http2) settle() {
+	h.listed = false
+	h.settleWaiting()
+	for i := 0; h.cancelled > 0 && i < len(h.streams); {
+		s := h.streams[i]
+		if s.cancelled && s.overdue {
+			h.finish(s)
+			continue
+		}
+		if s.cancelled {
+			s.overdue = true
+			h.list()
+		}
+		i++
+	}
+}
+
+func (h *http2) settleWaiting() {
 	for _, s := range h.waiting {
 		h.giveUp(s)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +76,51 @@ func TestConnectionsThatEnded(t *testing.T) {
 			if calls["/before/0"] != 1 || calls["/behind/0"] != 1 || calls["/other/0"] != others {
 				t.Errorf("calls %v", calls)
 			}
+		})
+	}
+}
+
+// TestResetBehindTheEnd has a server that answers, closes, and resets what its client
+// still sends: its call does not wait until the connection is forgotten.
+func TestResetBehindTheEnd(t *testing.T) {
+	post := "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n" + strings.Repeat("x", 900)
+	n, m := len(post), 40
+	for _, c := range []struct {
+		name string
+		last part
+		out  int
+	}{
+		{"in order", part{from: 's', at: al + 1, has: n + m, flags: flagRST}, 1},
+		{"out of the window", part{from: 's', at: al + 700, has: n + m, flags: flagRST}, 0},
+		{"of what came before", part{from: 's', at: al, has: n, flags: flagRST}, 0},
+		{"nothing", part{from: 'c', at: n + m, has: al + 1, text: "more"}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRun(&New(Config{Key: testKey}).cfg, collector.Input{}, &collected{})
+			reader, err := newRecordReader(bytes.NewReader(draw(false, []part{
+				{from: 'c', text: post},
+				{from: 's', has: n, text: a1, flags: flagFIN},
+				// On its way when the server closed.
+				{from: 'c', at: n, has: al, text: strings.Repeat("x", m)},
+				c.last,
+			})))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.packets(context.Background(), reader); err != nil {
+				t.Fatal(err)
+			}
+			if len(r.builder.calls) != c.out {
+				t.Errorf("%d calls are out, want %d", len(r.builder.calls), c.out)
+			}
+			for r.table.any() != nil {
+				r.table.remove(r.table.any())
+			}
+			if got := lines(r.builder.calls); !strings.HasPrefix(got, "POST a/1 201 94") || !strings.HasSuffix(got, "/4 complete") {
+				t.Errorf("calls:\n%s", got)
+			}
+			r.finish()
+			settled(t, r)
 		})
 	}
 }

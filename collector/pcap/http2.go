@@ -27,9 +27,11 @@ type http2 struct {
 	// were lost.
 	joined, gaps bool
 	cancelled    int // streams
-	// waiting are calls that are over, but not certain yet; tunnels says that a
-	// stream may carry another connection (doubt.go).
+	// waiting are calls that are over, but not certain yet; listed says that the
+	// builder knows of such, or of streams given up; tunnels that a stream may carry
+	// another connection (doubt.go).
 	waiting []*stream
+	listed  bool
 	tunnels bool
 	// unended says that a stream went out whose request was not seen to end: what
 	// it still sends is not looked for.
@@ -388,5 +390,5 @@ func (h *http2) close() {
 	for len(h.streams) > 0 {
 		h.finish(h.streams[0])
 	}
-	h.settle()
+	h.settleWaiting()
 }

@@ -129,6 +129,12 @@ func (c *connection) packet(from side, p *packet) {
 		c.progress(p)
 		return
 	}
+	if !c.over && d.closed && p.flags&flagRST != 0 && p.seq == d.next {
+		// Whoever closes before everything was sent to him resets what still comes:
+		// there is nobody left to end the other direction.
+		c.flush()
+		return
+	}
 	if c.over || d.closed {
 		n := uint32(len(p.payload)) + p.missing
 		late := n > 0 && before(d.next, p.seq+n)

@@ -20,8 +20,8 @@ type stream struct {
 	// doubts are which heads its request's, or its answer's, was behind a border
 	// that is not proven yet; 0 where it is (doubt.go).
 	doubts [2]uint32
-	// cancelled says that the client gave it up.
-	cancelled bool
+	// cancelled says that the client gave it up, overdue that it did so a while ago.
+	cancelled, overdue bool
 	// grpc says that only a gRPC status tells the result; grpcMaybe that the
 	// field which would tell was not seen. resultKnown says that the status came.
 	grpc, grpcMaybe, resultKnown bool
@@ -109,6 +109,7 @@ func (h *http2) reset(r *frameReader, id uint32) {
 		return
 	}
 	s.cancelled = true
+	h.list()
 	if h.cancelled++; h.cancelled <= maxCancelled {
 		return
 	}

@@ -183,3 +183,31 @@ func TestWatchHandsOnInTime(t *testing.T) {
 		t.Errorf("the call came after %v, %d packets were reported lost; want less than %v, and 3", first, skipped, 2*flushEvery)
 	}
 }
+
+// TestGivenUpInTime has clients that give calls up on connections that stay open: such a
+// call goes out without its answer after a while, and with one that was on its way.
+func TestGivenUpInTime(t *testing.T) {
+	c, s := newSide2(), newSide2()
+	cancel := []byte{0, 0, 0, 8}
+	c.WriteString(hello2)
+	c.frame(frameSettings, 0, 0, nil).head(1, true, get("/gone")...).head(3, true, get("/late")...)
+	conversation := script{c.turn(), s.frame(frameSettings, 0, 0, nil).turn(),
+		c.frame(frameReset, 0, 1, cancel).frame(frameReset, 0, 3, cancel).turn(), s.head(3, true, ":status", "204").turn()}
+	frames := conversation.frames(1448)
+	source := &scripted{frames: frames[:len(frames)-3], quiet: 20} // without its end
+	var sink waiting
+	var early int
+	put := sinkFunc(func(b *collector.Batch) error {
+		if source.quiet > 0 {
+			early += len(b.Calls)
+		}
+		return sink.Put(context.Background(), b)
+	})
+	if err := New(Config{Key: testKey}).Watch(source, collector.Input{Name: "x"}, put).Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	want := "GET a.example/late 204 0/0 complete\nGET a.example/gone 0 0/0 unanswered"
+	if got := lines(sink.calls); got != want || early != 2 {
+		t.Errorf("%d calls came in time of:\n%s\nwant 2 of:\n%s", early, got, want)
+	}
+}

@@ -23,8 +23,11 @@ func DropRights() error {
 	data[0].Inheritable &= keep
 	// A capability is a thread's own, and any thread may run any goroutine.
 	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&data[0])), 0)
-	if errno != 0 {
-		return fmt.Errorf("give up the right to capture: %w", errno)
+	switch errno {
+	case 0:
+		return nil
+	case unix.ENOTSUP:
+		return fmt.Errorf("give up the right to capture: %w with cgo, which has threads that Go does not know; build with CGO_ENABLED=0", errno)
 	}
-	return nil
+	return fmt.Errorf("give up the right to capture: %w", errno)
 }

@@ -9,10 +9,10 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/scopedrift/scopedrift/collector"
 	"github.com/scopedrift/scopedrift/collector/decide"
@@ -72,40 +72,54 @@ func (l *ledger) len() int {
 // observed captures the loopback while traffic runs, and returns the calls.
 func observed(t *testing.T, key *redact.Key, traffic func(*ledger)) (*ledger, []schema.Call, pcap.Stats) {
 	t.Helper()
-	socket := New(Config{Interface: "lo", Filter: "tcp", RingBytes: 64 << 20})
-	if err := socket.Open(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = socket.Close() }()
 	sink := &kept{skipped: map[string]uint64{}}
-	record := &recording{Source: socket}
-	watch := pcap.New(pcap.Config{Key: key}).Watch(record, collector.Input{Name: "lo"}, sink)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- watch.Run(ctx) }()
+	record := &recording{}
+	// The ring holds all of it, for a reader that gets no time.
+	c := open(t, Config{Interface: "lo", Filter: "tcp", RingBytes: 128 << 20}, sink, func(s pcap.Source) pcap.Source {
+		record.Source = s
+		return record
+	})
 	var l ledger
 	traffic(&l)
-	// Calls of connections that stay open are out a second later.
-	for range 60 {
-		if sink.len() >= l.len() {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
+	// One more call, on a connection of its own: once it is out, all packets before it
+	// were read.
+	last := newCaller(t, listen(t, handler(&l), nil), "last", false)
+	last.call(context.Background(), "GET", "/plain/200/last", nil, false)
+	last.client.CloseIdleConnections()
+	if missing := []string(nil); !until(func() bool { missing = l.without(sink); return len(missing) == 0 }) {
+		t.Errorf("after %v these did not come out: %v", forever, missing)
 	}
-	time.Sleep(100 * time.Millisecond)
-	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
+	if err := c.end(); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	if len(l.twice) > 0 {
 		t.Fatalf("the test asked twice for %v", l.twice)
 	}
-	stats := watch.Stats()
+	stats := c.watch.Stats()
 	if lost := stats.Dropped[LostInKernel]; lost > 0 {
 		t.Fatalf("%d packets lost: the ring is too small for this machine", lost)
 	}
 	record.damaged(t, key, &l)
 	return &l, sink.calls, stats
+}
+
+// without returns what is in the log and not in the sink.
+func (l *ledger) without(sink *kept) (paths []string) {
+	out := map[string]bool{}
+	sink.mu.Lock()
+	for i := range sink.calls {
+		out[sink.calls[i].Path] = true
+	}
+	sink.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for path := range l.entries {
+		if !out[path] {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 // recording keeps the packets that pass.

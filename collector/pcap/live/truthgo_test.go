@@ -332,10 +332,12 @@ func givenUp(t *testing.T, l *ledger) {
 		<-r.Context().Done()
 	})
 	address := listen(t, slow, nil)
+	const calls = 20
+	before := l.len()
 	for i, name := range []string{"gone", "h2gone"} {
 		c := newCaller(t, address, name, i > 0)
 		var group sync.WaitGroup
-		for n := range 20 {
+		for n := range calls {
 			group.Go(func() {
 				ctx, cancel := context.WithCancel(context.Background())
 				sent := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) {
@@ -345,8 +347,11 @@ func givenUp(t *testing.T, l *ledger) {
 			})
 		}
 		group.Wait()
-		time.Sleep(50 * time.Millisecond) // the last of them is in the log
-		c.client.CloseIdleConnections()   // as long as it is open, an answer may come
+		// A server reads what was sent before its client went.
+		if n := before + (i+1)*calls; !until(func() bool { return l.len() >= n }) {
+			t.Errorf("%d requests in the servers' log, want %d", l.len(), n)
+		}
+		c.client.CloseIdleConnections() // as long as it is open, an answer may come
 	}
 }
 

@@ -17,9 +17,7 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/scopedrift/scopedrift/collector"
 	"github.com/scopedrift/scopedrift/collector/pcap"
-	"github.com/scopedrift/scopedrift/collector/redact"
 	"golang.org/x/sys/unix"
 )
 
@@ -166,38 +164,29 @@ func TestLiveOnAPair(t *testing.T) {
 	const connections, each = 50, 40
 	frames := recorded(t, connections, each)
 	veth(t, "wire0", "wire1")
-	socket := New(Config{Interface: "wire1", Filter: "tcp", Promiscuous: true})
-	if err := socket.Open(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = socket.Close() }()
-	var found, cpu atomic.Int64
-	watch := pcap.New(pcap.Config{Key: redact.NewKey([32]byte{1})}).Watch(socket, collector.Input{Name: "wire1"}, count{&found})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := measured(ctx, watch, &cpu)
+	var found atomic.Int64
+	c := open(t, Config{Interface: "wire1", Filter: "tcp", Promiscuous: true}, count{&found}, nil)
 
 	rounds := max(1, rate*seconds/len(frames))
 	took := transmit(t, "wire0", frames, rounds, rate)
 	want := int64(rounds * connections * each)
-	for range 100 {
-		if found.Load() >= want {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
+	sent := uint64(rounds * len(frames))
+	arrived := func() uint64 { stats := c.watch.Stats(); return stats.Packets + stats.Dropped[LostInKernel] }
+	until(func() bool { return arrived() >= sent })
+	if err := c.end(); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
 	}
-	cancel()
-	<-done
-	stats := watch.Stats()
+	stats := c.watch.Stats()
 	dropped := stats.Dropped[LostInKernel]
-	if sent := uint64(rounds * len(frames)); stats.Packets+dropped != sent {
+	if stats.Packets+dropped != sent {
 		t.Errorf("%d packets read and %d dropped of %d sent", stats.Packets, dropped, sent)
 	}
 	if dropped == 0 && found.Load() != want || found.Load() > want {
 		t.Errorf("%d calls out of %d on the wire with %d packets dropped: %+v", found.Load(), want, dropped, stats)
 	}
 	t.Logf("%d packets in %v (%.0f a second), %d dropped; %d of %d calls; %.2f s of one core, %.1f %%",
-		rounds*len(frames), took.Round(time.Millisecond), float64(rounds*len(frames))/took.Seconds(), dropped, found.Load(), want,
-		float64(cpu.Load())/1e9, float64(cpu.Load())/1e7/took.Seconds())
+		sent, took.Round(time.Millisecond), float64(sent)/took.Seconds(), dropped, found.Load(), want,
+		float64(c.cpu.Load())/1e9, float64(c.cpu.Load())/1e7/took.Seconds())
 }
 
 // message is struct mmsghdr: a message, and how much of it was sent.

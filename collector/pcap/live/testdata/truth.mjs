@@ -89,7 +89,8 @@ const upgrade1 = (port) => new Promise((done, fail) => {
 })
 
 async function version1() {
-  const server = http.createServer(handle1)
+  // On a machine with other work, pauses may be long.
+  const server = http.createServer({ keepAliveTimeout: 60_000 }, handle1)
   server.on('upgrade', (req, socket) => {
     log('GET', req.url, 101, req.headers.authorization)
     socket.on('error', () => {})
