@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 )
 
-// This file and ip.go are the only ones that know gopacket. Just the layers below are
+// This file, ip.go and tunnel.go are the only ones that know gopacket. Just the layers below are
 // registered: its other decoders have known panics.
 
 // The TCP flags that matter here.
@@ -38,6 +37,9 @@ type packet struct {
 	payload  []byte
 	// missing is how many bytes of payload the capture cut off at its end.
 	missing uint32
+	// doubtful says that its IP header claims more than the wire carried: a receiver
+	// would not take it, and a capture that keeps no true length looks the same.
+	doubtful bool
 	// urgent says that a byte of it is marked as urgent, urgentAt which.
 	urgent   bool
 	urgentAt int
@@ -59,10 +61,15 @@ const (
 	// QUIC: encrypted, and what follows cannot be told from other datagrams.
 	reasonQUIC      = "quic"
 	reasonEncrypted = "wireless_encrypted"
+	reasonIPsec     = "ipsec_encrypted"
+	reasonMACsec    = "macsec_encrypted"
 	reasonMalformed = "malformed_packet"
 	reasonPanic     = "decoder_panic"
 	reasonTooLong   = "packet_too_long"
 )
+
+// etherMACsec is the Ethernet type of what a link encrypts (IEEE 802.1AE).
+const etherMACsec layers.EthernetType = 0x88e5
 
 // geneveLayer makes gopacket's Geneve reusable: it would keep the options of
 // every packet, and lacks a method.
@@ -119,30 +126,30 @@ func (m *mplsLayer) NextLayerType() gopacket.LayerType { return m.next }
 
 // decoder turns records into packets. Not safe for concurrent use.
 type decoder struct {
-	eth    layers.Ethernet
-	vlan   layers.Dot1Q
+	eth    ethernetLayer
+	vlan   vlanLayer
 	ip4    ip4Layer
 	ip6    ip6Layer
 	ext    extensionLayer
-	udp    layers.UDP
-	tcp    layers.TCP
+	udp    udpLayer
+	tcp    tcpLayer
 	vxlan  layers.VXLAN
 	geneve geneveLayer
-	gre    layers.GRE
-	erspan layers.ERSPANII
+	gre    greLayer
 	mpls   mplsLayer
 	parts  defragmenter
+	// room is how much of the data to decode the capture may have cut off.
+	room int
 
-	fromEthernet, fromVLAN, fromIP4, fromIP6, fromMPLS *gopacket.DecodingLayerParser
+	fromEthernet, fromVLAN, fromIP4, fromIP6, fromMPLS, fromPPPoE *gopacket.DecodingLayerParser
 
 	found []gopacket.LayerType
 }
 
 func newDecoder() *decoder {
 	d := &decoder{found: make([]gopacket.LayerType, 0, 16)}
-	all := []gopacket.DecodingLayer{
-		&d.eth, &d.vlan, &d.ip4, &d.ip6, &d.ext, &d.udp, &d.tcp, &d.vxlan, &d.geneve, &d.gre, &d.erspan, &d.mpls,
-	}
+	all := append(d.heads(),
+		&d.eth, &d.vlan, &d.ip4, &d.ip6, &d.ext, &d.udp, &d.tcp, &d.vxlan, &d.geneve, &d.gre, &d.mpls)
 	parser := func(first gopacket.LayerType) *gopacket.DecodingLayerParser {
 		container := gopacket.DecodingLayerContainer(gopacket.DecodingLayerSparse(nil))
 		for _, layer := range all {
@@ -160,6 +167,7 @@ func newDecoder() *decoder {
 	d.fromIP4 = parser(layers.LayerTypeIPv4)
 	d.fromIP6 = parser(layers.LayerTypeIPv6)
 	d.fromMPLS = parser(layers.LayerTypeMPLS)
+	d.fromPPPoE = parser(layers.LayerTypePPPoE)
 	return d
 }
 
@@ -177,23 +185,27 @@ func (d *decoder) decode(rec *record, p *packet) string {
 		parser = d.fromIP4
 	case 0x86dd:
 		parser = d.fromIP6
-	case 0x8100, 0x88a8, 0x9100:
+	case 0x8100, 0x88a8, 0x9100, 0x9200:
 		parser = d.fromVLAN
+	case 0x8863, 0x8864:
+		parser = d.fromPPPoE
 	case 0x8847, 0x8848:
 		parser = d.fromMPLS
 	default:
 		return reasonNotIP
 	}
-	d.parts.tunnel = 0
+	d.parts.tunnel, d.room = 0, rec.wire-len(rec.data)
 	reason = d.layers(parser, data, rec, p)
 	// A tunnel may be in parts and hold parts again.
 	for depth := 0; depth < 4; depth++ {
 		var whole []byte
 		switch reason {
 		case reasonFragment:
-			whole, parser = d.parts.add(d.ip4.Contents, d.ip4.Payload, rec.nanos), d.fromIP4
+			whole, d.room = d.parts.add(d.ip4.Contents, d.ip4.Payload, d.absent(d.ip4.length, d.ip4.Payload), rec.nanos)
+			parser = d.fromIP4
 		case reasonFragment6:
-			whole, parser = d.parts.add6(d.ip6.Contents, d.fragment6(), rec.nanos), d.fromIP6
+			whole, d.room = d.parts.add6(d.ip6.Contents, d.fragment6(), d.absent(d.ip6.length, d.ip6.Payload), rec.nanos)
+			parser = d.fromIP6
 		}
 		if whole == nil {
 			break
@@ -201,6 +213,12 @@ func (d *decoder) decode(rec *record, p *packet) string {
 		reason = d.layers(parser, whole, rec, p)
 	}
 	return reason
+}
+
+// absent returns how much of a part was cut off, by its header: no more than the
+// capture can have cut.
+func (d *decoder) absent(declared int, payload []byte) int {
+	return min(max(declared-len(payload), 0), d.room)
 }
 
 // layers decodes data, which begins with the parser's first layer.
@@ -216,18 +234,24 @@ func (d *decoder) layers(parser *gopacket.DecodingLayerParser, data []byte, rec 
 	return d.collect(rec, p)
 }
 
+// The kinds of tunnels whose ids have 24 bits, beside the id.
+const (
+	kindVXLAN  = 1 << 24
+	kindGeneve = 2 << 24
+)
+
 // enter takes note of the innermost tunnel of the layers, which what is inside has in
 // common, its parts too: several networks may have the same addresses.
 func (d *decoder) enter() {
 	for _, layer := range d.found {
 		switch layer {
 		case layers.LayerTypeVXLAN:
-			d.parts.tunnel = d.vxlan.VNI
+			d.parts.tunnel = d.vxlan.VNI | kindVXLAN
 		case layers.LayerTypeGeneve:
-			d.parts.tunnel = d.geneve.VNI
+			d.parts.tunnel = d.geneve.VNI | kindGeneve
 		case layers.LayerTypeGRE:
-			if d.gre.KeyPresent {
-				d.parts.tunnel = d.gre.Key
+			if d.gre.keyed {
+				d.parts.tunnel = d.gre.key
 			}
 		}
 	}
@@ -261,33 +285,35 @@ func (d *decoder) collect(rec *record, p *packet) string {
 		return d.notTCP(last)
 	}
 	p.tunnel = d.parts.tunnel
-	declared, carried := 0, 0
+	declared, carried, unsaid := 0, 0, false
 	for _, layer := range d.found {
 		switch layer {
 		case layers.LayerTypeIPv4:
 			p.src, p.dst = mapped(d.ip4.SrcIP), mapped(d.ip4.DstIP)
-			declared, carried = d.ip4.length, len(d.ip4.Payload)
+			declared, carried, unsaid = d.ip4.length, len(d.ip4.Payload), d.ip4.unsaid
 		case layers.LayerTypeIPv6:
 			copy(p.src[:16], d.ip6.SrcIP)
 			copy(p.dst[:16], d.ip6.DstIP)
-			declared, carried = d.ip6.length, len(d.ip6.Payload)
+			declared, carried, unsaid = d.ip6.length, len(d.ip6.Payload), d.ip6.unsaid
 		}
 	}
-	binary.BigEndian.PutUint16(p.src[16:], uint16(d.tcp.SrcPort))
-	binary.BigEndian.PutUint16(p.dst[16:], uint16(d.tcp.DstPort))
-	p.seq, p.ack = d.tcp.Seq, d.tcp.Ack
+	binary.BigEndian.PutUint16(p.src[16:], d.tcp.src)
+	binary.BigEndian.PutUint16(p.dst[16:], d.tcp.dst)
+	p.seq, p.ack = d.tcp.seq, d.tcp.ack
 	p.payload = d.tcp.Payload
-	p.missing = uint32(max(declared-carried, 0))
+	missing := max(declared-carried, 0)
+	if unsaid {
+		missing = d.room
+	}
+	if missing > maxAhead {
+		return reasonMalformed // a forged jumbogram
+	}
+	p.missing, p.doubtful = uint32(missing), missing > d.room
 	p.nanos = rec.nanos
-	p.urgent, p.urgentAt = d.tcp.URG, int(d.tcp.Urgent)-1
-	p.flags = 0
-	for _, f := range [...]struct {
-		set bool
-		bit uint8
-	}{{d.tcp.FIN, flagFIN}, {d.tcp.SYN, flagSYN}, {d.tcp.RST, flagRST}, {d.tcp.ACK, flagACK}} {
-		if f.set {
-			p.flags |= f.bit
-		}
+	p.urgent, p.urgentAt = d.tcp.flags&wireURG != 0, int(d.tcp.urgent)-1
+	p.flags = d.tcp.flags & (wireFIN | wireSYN | wireRST)
+	if d.tcp.flags&wireACK != 0 {
+		p.flags |= flagACK
 	}
 	return ""
 }
@@ -299,7 +325,19 @@ func (d *decoder) notTCP(last gopacket.LayerType) string {
 		if d.ip4.Flags&layers.IPv4MoreFragments != 0 || d.ip4.FragOffset != 0 {
 			return reasonFragment
 		}
-	case layers.LayerTypeEthernet, layers.LayerTypeDot1Q, layers.LayerTypeGRE, layers.LayerTypeMPLS:
+		if d.ip4.Protocol == layers.IPProtocolESP {
+			return reasonIPsec
+		}
+	case layers.LayerTypeIPv6:
+		if d.ip6.NextHeader == layers.IPProtocolESP {
+			return reasonIPsec
+		}
+	case layers.LayerTypeEthernet, layers.LayerTypeDot1Q:
+		if d.eth.EthernetType == etherMACsec || d.vlan.Type == etherMACsec && last == layers.LayerTypeDot1Q {
+			return reasonMACsec
+		}
+		return reasonNotIP
+	case layers.LayerTypeGRE, layers.LayerTypeMPLS, layers.LayerTypePPPoE, layers.LayerTypePPP, layerVNTag, layerBackbone, layerNSH:
 		return reasonNotIP
 	case layers.LayerTypeUDP:
 		if isQUIC(d.udp.Payload) {
@@ -322,163 +360,11 @@ func isQUIC(b []byte) bool {
 	return version == 1 || version == 0x6b3343cf
 }
 
+// mapped returns an IPv4 address as the 16 bytes of one of IPv6.
 func mapped(ip []byte) (e endpoint) {
 	if len(ip) == 4 {
 		e[10], e[11] = 0xff, 0xff
 		copy(e[12:], ip)
 	}
 	return e
-}
-
-// The link types that are read, by their published LINKTYPE_ numbers.
-const (
-	linkNull      linkType = 0
-	linkEthernet  linkType = 1
-	linkPPP       linkType = 9
-	linkRawBSD    linkType = 12
-	linkRawBSD2   linkType = 14
-	linkPPPSerial linkType = 50
-	linkRaw       linkType = 101
-	link80211     linkType = 105
-	linkLoop      linkType = 108
-	linkSLL       linkType = 113
-	linkRadiotap  linkType = 127
-	linkIPv4      linkType = 228
-	linkIPv6      linkType = 229
-	linkNFLog     linkType = 239
-	linkSLL2      linkType = 276
-)
-
-func (l linkType) String() string {
-	switch l {
-	case linkNull, linkLoop:
-		return "null/loopback"
-	case linkEthernet:
-		return "ethernet"
-	case linkPPP, linkPPPSerial:
-		return "ppp"
-	case linkRaw, linkRawBSD, linkRawBSD2, linkIPv4, linkIPv6:
-		return "raw-ip"
-	case link80211, linkRadiotap:
-		return "wireless"
-	case linkSLL, linkSLL2:
-		return "linux-sll"
-	case linkNFLog:
-		return "nflog"
-	}
-	return fmt.Sprintf("linktype-%d", uint32(l))
-}
-
-// frameEthernet marks a whole Ethernet frame; other kinds are Ethernet types.
-const frameEthernet = 0
-
-// unwrap removes the link header of everything but Ethernet, which gopacket
-// reads. It returns the rest and its Ethernet type, or a reason.
-func unwrap(rec *record) (data []byte, kind uint16, reason string) {
-	b := rec.data
-	switch rec.link {
-	case linkEthernet:
-		return b, frameEthernet, ""
-	case linkRaw, linkRawBSD, linkRawBSD2, linkIPv4, linkIPv6:
-		return byVersion(b)
-	case linkNull, linkLoop:
-		// The family number differs by operating system; the version does not.
-		return byVersion(b[min(4, len(b)):])
-	case linkSLL:
-		if len(b) < 16 {
-			return nil, 0, reasonMalformed
-		}
-		return b[16:], binary.BigEndian.Uint16(b[14:]), ""
-	case linkSLL2:
-		if len(b) < 20 {
-			return nil, 0, reasonMalformed
-		}
-		return b[20:], binary.BigEndian.Uint16(b), ""
-	case linkPPP, linkPPPSerial:
-		return unwrapPPP(b)
-	case linkNFLog:
-		return unwrapNFLog(b)
-	case linkRadiotap:
-		if len(b) < 4 || int(binary.LittleEndian.Uint16(b[2:])) > len(b) {
-			return nil, 0, reasonMalformed
-		}
-		return unwrap80211(b[binary.LittleEndian.Uint16(b[2:]):])
-	case link80211:
-		return unwrap80211(b)
-	}
-	return nil, 0, reasonLink
-}
-
-func byVersion(b []byte) ([]byte, uint16, string) {
-	if len(b) == 0 {
-		return nil, 0, reasonMalformed
-	}
-	switch b[0] >> 4 {
-	case 4:
-		return b, 0x0800, ""
-	case 6:
-		return b, 0x86dd, ""
-	}
-	return nil, 0, reasonNotIP
-}
-
-func unwrapPPP(b []byte) ([]byte, uint16, string) {
-	if len(b) >= 2 && b[0] == 0xff && b[1] == 0x03 {
-		b = b[2:]
-	}
-	switch {
-	case len(b) >= 2 && b[0] == 0 && (b[1] == 0x21 || b[1] == 0x57):
-		return byVersion(b[2:])
-	case len(b) >= 1 && (b[0] == 0x21 || b[0] == 0x57):
-		// The protocol field may be compressed to one byte.
-		return byVersion(b[1:])
-	}
-	return nil, 0, reasonNotIP
-}
-
-// unwrapNFLog looks for the payload among the attributes of a netfilter log
-// message, which are in the byte order of the host: little-endian nearly always.
-func unwrapNFLog(b []byte) ([]byte, uint16, string) {
-	if len(b) < 4 {
-		return nil, 0, reasonMalformed
-	}
-	for b = b[4:]; len(b) >= 4; {
-		size, kind := int(binary.LittleEndian.Uint16(b)), binary.LittleEndian.Uint16(b[2:])
-		if size < 4 || size > len(b) {
-			break
-		}
-		if kind&0x7fff == 9 {
-			return byVersion(b[4:size])
-		}
-		b = b[min((size+3)&^3, len(b)):]
-	}
-	return nil, 0, reasonMalformed
-}
-
-// unwrap80211 reads the data frames of a wireless capture that are in clear
-// text: header, optional fourth address and QoS field, LLC and SNAP.
-func unwrap80211(b []byte) ([]byte, uint16, string) {
-	if len(b) < 24 {
-		return nil, 0, reasonMalformed
-	}
-	if b[0]&0x0c != 0x08 || b[0]&0x40 != 0 {
-		return nil, 0, reasonNotIP // management, control, or data without data
-	}
-	if b[1]&0x40 != 0 {
-		return nil, 0, reasonEncrypted
-	}
-	head := 24
-	if b[1]&0x03 == 0x03 {
-		head += 6
-	}
-	if b[0]&0x80 != 0 {
-		head += 2
-		if b[1]&0x80 != 0 {
-			head += 4
-		}
-	}
-	if len(b) < head+8 || b[head] != 0xaa || b[head+1] != 0xaa {
-		return nil, 0, reasonNotIP
-	}
-	return b[head+8:], binary.BigEndian.Uint16(b[head+6:]), ""
 }

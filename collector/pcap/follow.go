@@ -78,7 +78,7 @@ func (d *Directory) Next(ctx context.Context, p *Packet, idle func() error) erro
 		err := d.reader.next(&rec)
 		switch {
 		case err == nil:
-			p.Data, p.Nanos, p.Link = rec.data, rec.nanos, uint32(rec.link)
+			p.Data, p.Nanos, p.Link, p.Length = rec.data, rec.nanos, uint32(rec.link), rec.wire
 			return nil
 		case d.file.failed != nil:
 			return d.file.failed

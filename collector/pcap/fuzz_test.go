@@ -55,7 +55,7 @@ func FuzzPackets(f *testing.F) {
 	}
 	d := newDecoder()
 	f.Fuzz(func(t *testing.T, link uint32, data []byte) {
-		rec := record{data: data, link: linkType(link)}
+		rec := record{data: data, link: linkType(link), wire: len(data)}
 		var p packet
 		if reason := d.decode(&rec, &p); reason == "" && len(p.payload) > len(data)+65535 {
 			t.Errorf("a payload of %d bytes from %d", len(p.payload), len(data))

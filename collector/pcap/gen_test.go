@@ -101,10 +101,31 @@ func writePcap(link linkType, frames []frame) []byte {
 		b = binary.LittleEndian.AppendUint32(b, uint32(f.nanos/1e9))
 		b = binary.LittleEndian.AppendUint32(b, uint32(f.nanos%1e9/1e3))
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(f.data)))
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(f.data)))
+		b = binary.LittleEndian.AppendUint32(b, uint32(wholeLength(link, f.data)))
 		b = append(b, f.data...)
 	}
 	return b
+}
+
+// wholeLength returns how long a packet was before it was cut, as its outermost IP
+// header says.
+func wholeLength(link linkType, b []byte) int {
+	at := 0
+	if link == linkEthernet {
+		at = 14
+		for len(b) >= at && b[at-2] == 0x81 && b[at-1] == 0 {
+			at += 4
+		}
+	} else if link != linkRaw {
+		return len(b)
+	}
+	switch {
+	case len(b) >= at+20 && b[at]>>4 == 4:
+		return max(len(b), at+int(binary.BigEndian.Uint16(b[at+2:])))
+	case len(b) >= at+40 && b[at]>>4 == 6:
+		return max(len(b), at+40+int(binary.BigEndian.Uint16(b[at+4:])))
+	}
+	return len(b)
 }
 
 // wire makes up one connection, as a tap between the two sees it.

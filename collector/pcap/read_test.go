@@ -110,7 +110,9 @@ func TestLinksAndTunnels(t *testing.T) {
 		{name: "gre v6", link: linkEthernet, v6: true, whole: func(ip []byte) []byte {
 			return append(bytes.Clone(outer), ipProto(47, append(append([]byte{0x20, 0}, etherType(ip)...), append([]byte{0, 0, 0, 9}, ip...)...))...)
 		}},
-		{name: "ip in ip is not read but counted", link: linkRaw, whole: func(ip []byte) []byte { return ipProto(50, ip) }},
+		{name: "ip in ip", link: linkRaw, whole: func(ip []byte) []byte { return ipProto(4, ip) }},
+		{name: "6in4", link: linkRaw, v6: true, whole: func(ip []byte) []byte { return ipProto(41, ip) }},
+		{name: "ipsec is not read but counted", link: linkRaw, whole: func(ip []byte) []byte { return ipProto(50, ip) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			frames := wrap(oneCall(c.v6), func([]byte) []byte { return nil })
@@ -123,7 +125,7 @@ func TestLinksAndTunnels(t *testing.T) {
 			}
 			sink, stats := read(t, Config{}, bytes.NewReader(writePcap(c.link, frames)))
 			if strings.Contains(c.name, "not read") {
-				if stats.Skipped[reasonNotTCP] != 4 {
+				if stats.Skipped[reasonIPsec] != 4 {
 					t.Errorf("skipped %v", stats.Skipped)
 				}
 				return

@@ -34,6 +34,8 @@ type record struct {
 	// nanos is the time of the packet in nanoseconds of Unix time.
 	nanos int64
 	link  linkType
+	// wire is how long the packet was before the capture cut it, at least what data is.
+	wire int
 }
 
 // recordReader reads packet after packet: io.EOF at a clean end, errCut at a
@@ -137,7 +139,7 @@ func (c *classicReader) next(rec *record) error {
 		return cut(err, len(head))
 	}
 	seconds, fraction := int64(c.order.Uint32(head)), int64(c.order.Uint32(head[4:]))
-	length := c.order.Uint32(head[8:])
+	length, wire := c.order.Uint32(head[8:]), c.order.Uint32(head[12:])
 	if length > maxBlock {
 		return fmt.Errorf("a packet claims to be %d bytes long", length)
 	}
@@ -152,8 +154,13 @@ func (c *classicReader) next(rec *record) error {
 	}
 	c.used = int(length)
 	rec.nanos, rec.link = seconds*1e9+fraction*c.unit, c.link
+	rec.wire = wireLength(wire, length)
 	return nil
 }
+
+// wireLength returns how long a packet was of which so many bytes are there, as the
+// file says.
+func wireLength(said, there uint32) int { return int(min(max(said, there), math.MaxInt32)) }
 
 // discard drops the bytes of the packet before.
 func discard(r *bufio.Reader, used *int) error {
@@ -359,6 +366,7 @@ func (n *ngReader) packet(kind uint32, body []byte, rec *record) error {
 		return fmt.Errorf("a packet of %d bytes does not fit its block", size)
 	}
 	rec.data, rec.link = body[20:20+size], in.link
+	rec.wire = wireLength(n.order.Uint32(body[16:]), size)
 	rec.nanos = in.nanos(uint64(n.order.Uint32(body[4:]))<<32 | uint64(n.order.Uint32(body[8:])))
 	return nil
 }
@@ -369,11 +377,13 @@ func (n *ngReader) simple(body []byte, rec *record) error {
 		return errors.New("a simple packet has no interface or no length")
 	}
 	size := n.order.Uint32(body)
+	wire := size
 	if snap := n.interfaces[0].snap; snap != 0 && size > snap {
 		size = snap
 	}
 	rec.data = body[4:min(int64(len(body)), 4+int64(size))]
 	rec.link, rec.nanos = n.interfaces[0].link, 0
+	rec.wire = wireLength(wire, uint32(len(rec.data)))
 	return nil
 }
 

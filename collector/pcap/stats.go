@@ -6,6 +6,7 @@ import "maps"
 // Stats.Dropped.
 const (
 	dropLate        = "after_the_end"
+	dropLength      = "ip_length_beyond_the_packet"
 	dropFarAhead    = "sequence_far_off"
 	dropHeldLimit   = "held_bytes_of_a_connection"
 	dropMemory      = "held_bytes_in_total"

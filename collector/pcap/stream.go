@@ -153,6 +153,10 @@ func (c *connection) packet(from side, p *packet) {
 	if p.urgent {
 		c.setApart(d, p)
 	}
+	if p.doubtful {
+		c.conflicting = true
+		c.table.stats.drop(dropLength)
+	}
 	s := segment{
 		chunk:   chunk{p.payload, p.seq, p.ack, p.flags&flagACK != 0, true, p.nanos},
 		missing: p.missing, fin: p.flags&flagFIN != 0, rst: p.flags&flagRST != 0, number: p.number,

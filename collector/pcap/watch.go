@@ -18,6 +18,8 @@ type Packet struct {
 	Data []byte
 	// Link is the link type of its interface, a LINKTYPE_ number.
 	Link uint32
+	// Length is how long the packet was before it was cut; 0 says that it was not.
+	Length int
 	// Nanos is when it was seen, in nanoseconds of Unix time.
 	Nanos int64
 }
@@ -98,7 +100,7 @@ func (f *flowing) next(rec *record) error {
 	}
 	var p Packet
 	err := f.watch.source.Next(f.ctx, &p, f.flush)
-	rec.data, rec.nanos, rec.link = p.Data, p.Nanos, linkType(p.Link)
+	rec.data, rec.nanos, rec.link, rec.wire = p.Data, p.Nanos, linkType(p.Link), max(p.Length, len(p.Data))
 	switch {
 	case err == nil, f.run.flowing(err):
 		return err

@@ -241,7 +241,7 @@ func (s *Socket) Next(ctx context.Context, p *pcap.Packet, idle func() error) er
 		return errRing
 	}
 	p.Data = s.ring[from : from+int(h.Snaplen) : from+int(h.Snaplen)]
-	p.Link, p.Nanos = s.link, int64(h.Sec)*1e9+int64(h.Nsec)
+	p.Link, p.Length, p.Nanos = s.link, int(h.Len), int64(h.Sec)*1e9+int64(h.Nsec)
 	s.offset += int(h.Next_offset)
 	s.left--
 	return nil

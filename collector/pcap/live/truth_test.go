@@ -131,7 +131,7 @@ type recording struct {
 func (r *recording) Next(ctx context.Context, p *pcap.Packet, idle func() error) error {
 	err := r.Source.Next(ctx, p, idle)
 	if err == nil {
-		r.packets = append(r.packets, pcap.Packet{Data: bytes.Clone(p.Data), Link: p.Link, Nanos: p.Nanos})
+		r.packets = append(r.packets, pcap.Packet{Data: bytes.Clone(p.Data), Link: p.Link, Length: p.Length, Nanos: p.Nanos})
 	}
 	return err
 }
