@@ -21,7 +21,7 @@ func TestSharedInterface(t *testing.T) {
 	if !apart(t) {
 		return
 	}
-	address := serve(t)
+	address := serve(t, nil)
 	_, port, _ := net.SplitHostPort(address)
 	const shards, connections, each = 3, 40, 5
 	sinks, taps := make([]*kept, shards), make([]*tap, shards)

@@ -79,7 +79,7 @@ func (k *kept) len() int {
 }
 
 // serve answers on both versions of HTTP, and returns where.
-func serve(t *testing.T) string {
+func serve(t *testing.T, change func(*http.Server)) string {
 	t.Helper()
 	return listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -87,7 +87,7 @@ func serve(t *testing.T) string {
 		_, _ = fmt.Sscanf(r.URL.Path, "/%d/", &status)
 		w.WriteHeader(status)
 		_, _ = fmt.Fprint(w, strings.Repeat("x", 2000))
-	}), nil)
+	}), change)
 }
 
 // TestLiveCallsOnTheWire makes calls over the loopback of a namespace: what was
@@ -96,7 +96,7 @@ func TestLiveCallsOnTheWire(t *testing.T) {
 	if !apart(t) {
 		return
 	}
-	address := serve(t)
+	address := serve(t, nil)
 	_, port, _ := net.SplitHostPort(address)
 	sink := &kept{skipped: map[string]uint64{}}
 	c := open(t, Config{Interface: "lo", Filter: "tcp port " + port, RingBytes: 32 << 20}, sink, nil)
@@ -166,7 +166,7 @@ func TestLiveUnderLoad(t *testing.T) {
 	if err != nil {
 		seconds = 1
 	}
-	address := serve(t)
+	address := serve(t, nil)
 	_, port, _ := net.SplitHostPort(address)
 	var found atomic.Int64
 	c := open(t, Config{Interface: "lo", Filter: "tcp port " + port}, count{&found}, nil)

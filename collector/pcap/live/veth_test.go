@@ -3,6 +3,7 @@
 package live
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -100,50 +101,72 @@ func ifreq(t *testing.T, name string, do func(int, *unix.Ifreq) error) {
 	}
 }
 
-// recorded makes calls over the loopback and returns their packets.
+// recorded makes calls over the loopback and returns their packets, each connection
+// with its end.
 func recorded(t *testing.T, connections, each int) (frames [][]byte) {
 	t.Helper()
 	// Packets as they are on a wire, not as long as loopback allows.
 	setMTU(t, "lo", 1500)
-	address := serve(t)
-	_, port, _ := net.SplitHostPort(address)
-	socket := New(Config{Interface: "lo", Filter: "tcp port " + port, RingBytes: 32 << 20})
-	if err := socket.Open(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = socket.Close() }()
+	var closed atomic.Int64
+	address := serve(t, func(s *http.Server) {
+		s.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				closed.Add(1)
+			}
+		}
+	})
+	last := serve(t, nil)
+	sink, record := &kept{skipped: map[string]uint64{}}, &recording{}
+	c := open(t, Config{Interface: "lo", Filter: "tcp", RingBytes: 32 << 20}, sink, func(s pcap.Source) pcap.Source {
+		record.Source = s
+		return record
+	})
 	for range connections {
 		transport := &http.Transport{}
-		client := &http.Client{Transport: transport}
 		for i := range each {
-			req, _ := http.NewRequest("GET", fmt.Sprintf("http://%s/%d/x", address, 200+i%100), nil)
-			req.Header.Set("Authorization", "Bearer fake-"+strconv.Itoa(i))
-			resp, err := client.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, _ = io.Copy(io.Discard, resp.Body)
-			_ = resp.Body.Close()
+			get(t, transport, fmt.Sprintf("http://%s/%d/x", address, 200+i%100), i)
 		}
 		transport.CloseIdleConnections()
 	}
-	errQuiet := errors.New("quiet")
-	var p pcap.Packet
-	for {
-		if err := socket.Next(context.Background(), &p, func() error { return errQuiet }); errors.Is(err, errQuiet) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
+	// What comes once all is over says that the reader has seen it.
+	until(func() bool { return closed.Load() >= int64(connections) })
+	transport := &http.Transport{}
+	get(t, transport, "http://"+last+"/200/last", 0)
+	transport.CloseIdleConnections()
+	if !until(func() bool { return sink.len() > connections*each }) {
+		t.Fatalf("%d calls were recorded of %d, and %d connections ended of %d", sink.len(), connections*each, closed.Load(), connections)
+	}
+	_ = c.end()
+	if lost := c.watch.Stats().Dropped[LostInKernel]; lost > 0 {
+		t.Fatalf("the recording lost %d packets", lost)
+	}
+	_, text, _ := net.SplitHostPort(address)
+	number, _ := strconv.Atoi(text)
+	port := binary.BigEndian.AppendUint16(nil, uint16(number))
+	const ports = 14 + 20 // behind Ethernet and IPv4
+	for _, p := range record.packets {
+		if !bytes.Equal(p.Data[ports:ports+2], port) && !bytes.Equal(p.Data[ports+2:ports+4], port) {
+			continue
 		}
 		// Loopback shows a packet when it leaves, and again when it arrives.
-		if data := append([]byte(nil), p.Data...); len(frames) == 0 || string(frames[len(frames)-1]) != string(data) {
-			frames = append(frames, data)
+		if len(frames) == 0 || !bytes.Equal(frames[len(frames)-1], p.Data) {
+			frames = append(frames, p.Data)
 		}
 	}
-	if lost := socket.Lost(); len(lost) > 0 {
-		t.Fatalf("the recording lost packets: %v", lost)
-	}
 	return frames
+}
+
+// get makes a call of one of many callers.
+func get(t *testing.T, transport *http.Transport, url string, caller int) {
+	t.Helper()
+	req, _ := http.NewRequest("GET", url, nil)
+	req.Header.Set("Authorization", "Bearer fake-"+strconv.Itoa(caller))
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
 }
 
 // TestLiveOnAPair sends recorded calls over a pair of interfaces at a steady
