@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"testing"
 
@@ -202,9 +200,9 @@ func BenchmarkConnections(b *testing.B) {
 
 // BenchmarkConnectionsMemory shows what is alive at the worst with so many
 // connections open at a time, and one packet of a hundred lost: after their
-// handshakes, with calls on the way, and after they were closed; and what the process
-// holds of memory, before and then, with the garbage collector set as `collect pcap`
-// sets it.
+// handshakes, with calls on the way, and after they were closed; and what a process
+// that does nothing else but read them holds of memory, before it begins and at the
+// most, with the garbage collector set as `collect pcap` sets it.
 func BenchmarkConnectionsMemory(b *testing.B) {
 	const calls, loss = 25, .01
 	for _, kind := range []struct {
@@ -218,28 +216,25 @@ func BenchmarkConnectionsMemory(b *testing.B) {
 		for _, open := range []int{1000, 10_000} {
 			b.Run(fmt.Sprintf("%s/%d", kind.name, open), func(b *testing.B) {
 				var alive [crowdTurns + 2]uint64
-				before, resident := 0, 0
-				limits := Limits{Connections: 2 * open}
-				run := func(between func(turn int)) {
+				var apart apartRun
+				lossy := func() *crowd {
 					c := newCrowd(open, open, open, kind.turns)
-					c.loss, c.between = loss, between
-					if _, err := New(Config{Key: testKey, Limits: limits}).Run(context.Background(), c, collector.Input{}, &discardSink{}); err != nil {
+					c.loss = loss
+					return c
+				}
+				for b.Loop() {
+					apart = readApart(b, lossy())
+					c, base := lossy(), aliveNow()
+					c.between = func(turn int) { alive[turn] = max(alive[turn], aliveNow()-base) }
+					if _, err := New(Config{Key: testKey}).Run(context.Background(), c, collector.Input{}, &discardSink{}); err != nil {
 						b.Fatal(err)
 					}
 				}
-				for b.Loop() {
-					debug.FreeOSMemory()
-					before = residentNow(b)
-					usual := debug.SetGCPercent(50)
-					run(func(int) { resident = max(resident, residentNow(b)) })
-					debug.SetGCPercent(usual)
-					base := aliveNow()
-					run(func(turn int) { alive[turn] = max(alive[turn], aliveNow()-base) })
-				}
 				most := slices.Max(alive[1 : crowdTurns+1])
 				b.ReportMetric(float64(most)/1e6, "alive-MB")
-				b.ReportMetric(float64(before)/1e6, "before-MB")
-				b.ReportMetric(float64(resident)/1e6, "resident-MB")
+				b.ReportMetric(float64(apart.Before)/1e6, "before-MB")
+				b.ReportMetric(float64(apart.Peak)/1e6, "resident-MB")
+				b.ReportMetric(apart.Spent/float64(apart.Calls), "cpu-ns/call")
 				b.ReportMetric(float64(alive[0])/float64(open), "opened-B/conn")
 				b.ReportMetric(float64(most)/float64(open), "active-B/conn")
 				b.ReportMetric(float64(alive[crowdTurns+1])/float64(open), "ended-B/conn")
@@ -254,15 +249,6 @@ func aliveNow() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
-}
-
-// residentNow is the memory that the process holds.
-func residentNow(b *testing.B) int {
-	s, err := spenttest.Read(os.Getpid())
-	if err != nil {
-		b.Skip(err)
-	}
-	return s.Resident
 }
 
 // BenchmarkConnectionsMadeUp is what making these captures up costs, which is not

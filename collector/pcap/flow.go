@@ -49,7 +49,6 @@ type table struct {
 	held    int // bytes of all held segments and split heads
 	now     int64
 	buffers [][]byte
-	pieces  []*[recentPieces]piece // for reuse
 	recall  recall
 	seed    maphash.Seed
 }
@@ -225,22 +224,5 @@ func (t *table) copy(data []byte) []byte {
 func (t *table) recycle(b []byte) {
 	if cap(b) >= bufferSize && cap(b) < 2*bufferSize && len(t.buffers) < 1024 {
 		t.buffers = append(t.buffers, b[:0])
-	}
-}
-
-// newPieces returns pieces of nothing.
-func (t *table) newPieces() *[recentPieces]piece {
-	if n := len(t.pieces); n > 0 {
-		p := t.pieces[n-1]
-		t.pieces = t.pieces[:n-1]
-		*p = [recentPieces]piece{}
-		return p
-	}
-	return new([recentPieces]piece)
-}
-
-func (t *table) recyclePieces(p *[recentPieces]piece) {
-	if p != nil && len(t.pieces) < 1024 {
-		t.pieces = append(t.pieces, p)
 	}
 }

@@ -2,21 +2,27 @@ package pcap
 
 import (
 	"bytes"
+	"encoding/binary"
+	"iter"
 	"slices"
 )
 
 // Where a place is sent twice with other bytes, nobody knows which of them the
 // receiver took, or whether it took any. So the bytes that passed last are
-// remembered: of all connections together in one ring, of which each direction knows
-// its own pieces. Segments need not have the same borders to be compared. Bodies that
-// nobody reads are left out: what is in them makes no difference.
+// remembered: of all connections together in one ring, where the pieces of each
+// direction lie in a row, the newest first. So a direction needs no more than the
+// place of one, and what was overwritten takes no room. Segments need not have the same
+// borders to be compared. Bodies that nobody reads are left out: what is in them makes
+// no difference.
 
 const (
 	recallBlock  = 64 << 10
 	recallBlocks = 64
-	// recentPieces is how many pieces of a direction are remembered; segments that
+	// recentPieces is how many pieces of a direction are looked at; segments that
 	// follow each other without another connection between are one.
 	recentPieces = 8
+	// pieceHead is what stands before the bytes of a piece.
+	pieceHead = 8 + 4 + 4
 )
 
 // recall is the ring. Its blocks are made when they are first written.
@@ -24,6 +30,8 @@ type recall struct {
 	blocks [recallBlocks][]byte
 	// at is how many bytes were written, gaps at the ends of blocks included.
 	at uint64
+	// last is the direction that the newest piece is of.
+	last *direction
 }
 
 // room returns where the next n bytes will stand; a block holds them in one piece.
@@ -34,15 +42,22 @@ func (m *recall) room(n int) uint64 {
 	return m.at
 }
 
-// put writes bytes, and returns where they stand.
-func (m *recall) put(b []byte) uint64 {
-	at := m.room(len(b))
+// take makes room for n bytes, and returns where they stand.
+func (m *recall) take(n int) (at uint64, b []byte) {
+	at = m.room(n)
 	block := &m.blocks[at/recallBlock%recallBlocks]
 	if *block == nil {
 		*block = make([]byte, recallBlock)
 	}
-	copy((*block)[at%recallBlock:], b)
-	m.at += uint64(len(b))
+	m.at += uint64(n)
+	from := at % recallBlock
+	return at, (*block)[from : from+uint64(n)]
+}
+
+// put writes bytes, and returns where they stand.
+func (m *recall) put(b []byte) uint64 {
+	at, to := m.take(len(b))
+	copy(to, b)
 	return at
 }
 
@@ -55,10 +70,37 @@ func (m *recall) get(at uint64, n int) []byte {
 	return m.blocks[at/recallBlock%recallBlocks][from : from+uint64(n)]
 }
 
-// piece is a row of bytes of one direction that is remembered.
+// piece is a row of bytes of one direction that is remembered. In the ring its bytes
+// stand behind its other fields.
 type piece struct {
-	seq, length uint32
-	at          uint64
+	// older is the place of the one before and 1, 0 where there is none.
+	older uint64
+	seq   uint32
+	data  []byte
+}
+
+// read returns the piece at a place and 1; ok is false where it is gone.
+func (m *recall) read(place uint64) (p piece, ok bool) {
+	if place == 0 {
+		return p, false
+	}
+	head := m.get(place-1, pieceHead)
+	if head == nil {
+		return p, false
+	}
+	p.older, p.seq = binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint32(head[8:])
+	p.data = m.get(place-1+pieceHead, int(binary.LittleEndian.Uint32(head[12:])))
+	return p, true
+}
+
+// pieces yields the newest pieces of a direction that are there.
+func (d *direction) pieces(m *recall) iter.Seq[piece] {
+	return func(yield func(piece) bool) {
+		p, ok := m.read(d.newest)
+		for n := 0; ok && n < recentPieces && yield(p); n++ {
+			p, ok = m.read(p.older)
+		}
+	}
 }
 
 // contradicts reports whether data says something else than what passed at its place
@@ -67,17 +109,10 @@ func (d *direction) contradicts(m *recall, seq uint32, data []byte) bool {
 	if len(data) == 1 && seq+1 == d.next && d.hasAcked && !before(d.acked, d.next) {
 		return false // a keep-alive, whose byte means nothing, and which comes when all has arrived
 	}
-	if d.pieces == nil {
-		return false
-	}
-	for i := range d.pieces {
-		p := &d.pieces[i]
-		ahead := int32(p.seq - seq) // where the piece begins, seen from data
-		from, to := max(0, int64(ahead)), min(int64(len(data)), int64(ahead)+int64(p.length))
-		if from >= to {
-			continue
-		}
-		if old := m.get(p.at+uint64(from-int64(ahead)), int(to-from)); old != nil && !bytes.Equal(old, data[from:to]) {
+	for p := range d.pieces(m) {
+		ahead := int64(int32(p.seq - seq)) // where the piece begins, seen from data
+		from, to := max(0, ahead), min(int64(len(data)), ahead+int64(len(p.data)))
+		if from < to && !bytes.Equal(p.data[from-ahead:to-ahead], data[from:to]) {
 			return true
 		}
 	}
@@ -86,11 +121,8 @@ func (d *direction) contradicts(m *recall, seq uint32, data []byte) bool {
 
 // remembers reports whether a segment lies in a piece.
 func (d *direction) remembers(m *recall, seq uint32, data []byte) bool {
-	if d.pieces == nil {
-		return false
-	}
-	for i := range d.pieces {
-		if p := &d.pieces[i]; seq-p.seq < p.length && seq-p.seq+uint32(len(data)) <= p.length && m.get(p.at, 0) != nil {
+	for p := range d.pieces(m) {
+		if ahead := uint64(seq - p.seq); ahead < uint64(len(p.data)) && ahead+uint64(len(data)) <= uint64(len(p.data)) {
 			return true
 		}
 	}
@@ -98,20 +130,22 @@ func (d *direction) remembers(m *recall, seq uint32, data []byte) bool {
 }
 
 // remember keeps a segment in mind.
-func (d *direction) remember(t *table, seq uint32, data []byte) {
-	data = data[:min(len(data), recallBlock)]
-	if d.pieces == nil {
-		d.pieces = t.newPieces()
+func (d *direction) remember(m *recall, seq uint32, data []byte) {
+	data = data[:min(len(data), recallBlock-pieceHead)]
+	if m.last == d {
+		// The newest piece may go on. Its bytes end where the next will stand.
+		if p, ok := m.read(d.newest); ok && p.seq+uint32(len(p.data)) == seq && m.at%recallBlock != 0 && m.room(len(data)) == d.newest-1+pieceHead+uint64(len(p.data)) {
+			m.put(data)
+			binary.LittleEndian.PutUint32(m.get(d.newest-1+12, 4), uint32(len(p.data)+len(data)))
+			return
+		}
 	}
-	m, last := &t.recall, &d.pieces[d.lastPiece]
-	at := m.room(len(data))
-	if last.length > 0 && at%recallBlock != 0 && last.seq+last.length == seq && last.at+uint64(last.length) == at {
-		m.put(data)
-		last.length += uint32(len(data))
-		return
-	}
-	d.lastPiece = (d.lastPiece + 1) % recentPieces
-	d.pieces[d.lastPiece] = piece{seq, uint32(len(data)), m.put(data)}
+	at, b := m.take(pieceHead + len(data))
+	binary.LittleEndian.PutUint64(b, d.newest)
+	binary.LittleEndian.PutUint32(b[8:], seq)
+	binary.LittleEndian.PutUint32(b[12:], uint32(len(data)))
+	copy(b[pieceHead:], data)
+	d.newest, m.last = at+1, d
 }
 
 // careless is a protocol that can say that the next n bytes of a direction mean
@@ -153,7 +187,7 @@ func (c *connection) compare(from side, d *direction, p *packet) {
 			return // sent again
 		}
 	}
-	d.remember(c.table, p.seq, p.payload)
+	d.remember(&c.table.recall, p.seq, p.payload)
 }
 
 // indifferent reports whether the next n bytes lie in a body that nobody reads.

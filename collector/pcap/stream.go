@@ -71,16 +71,14 @@ type direction struct {
 	absent   bool
 	closed   bool
 	hasAcked bool
-	// lastPiece is where in pieces the newest is.
-	lastPiece uint8
 	// first is where next began, next the number of the byte to come, acked the
 	// highest that this direction's bytes were acknowledged up to by the peer.
 	first, next, acked uint32
 	heldBytes          uint32
 	// held are segments that came too early, in order and without overlap.
 	held []segment
-	// pieces are what passed last (recall.go); nil before the first.
-	pieces *[recentPieces]piece
+	// newest is where in the ring the newest piece is of what passed last (recall.go).
+	newest uint64
 }
 
 // connection is one TCP connection.
@@ -319,8 +317,7 @@ func (c *connection) finish() {
 	c.proto = nothing
 	for i := range c.dirs {
 		c.release(side(i))
-		c.table.recyclePieces(c.dirs[i].pieces)
-		c.dirs[i].pieces = nil
+		c.dirs[i].newest = 0
 	}
 	c.table.ended(c)
 }
