@@ -19,39 +19,55 @@ import (
 // references costs a byte each.
 
 // hpackEntry is one entry of a dynamic table. With many connections most of their
-// memory are these.
+// memory are these, so it is eight bytes: no table is larger than 64 KiB.
 type hpackEntry struct {
-	// at is where in the table's texts its value begins, length how long that is.
-	// Only values of fields that somebody reads are kept.
-	at, length uint32
-	size       uint32
-	// nameLen is unseenName where the name is not known.
-	nameLen uint16
-	field   field
+	// at is where in the table's texts its value begins, counted up to 65,535 and from
+	// 0 again.
+	at uint16
+	// bytes are those of name and value, nameLen of the name alone: unseenName where
+	// that is not known, which is none of bytes.
+	bytes, nameLen uint16
+	field          field
 	// known says that value is the entry's.
 	known bool
 }
 
 const unseenName = 1<<16 - 1
 
+// size is what the entry counts (RFC 7541 §4.1).
+func (e *hpackEntry) size() int { return hpackOverhead + int(e.bytes) }
+
+// length is how much of the value is kept: all where somebody reads the field.
+func (e *hpackEntry) length() int {
+	if e.field <= fieldOdd || !e.known {
+		return 0
+	}
+	return int(e.bytes - e.nameLen)
+}
+
 // cost is about what the entry takes of memory.
-func (e *hpackEntry) cost() int { return int(unsafe.Sizeof(*e)) + int(e.length) }
+func (e *hpackEntry) cost() int { return int(unsafe.Sizeof(*e)) + e.length() }
 
 // hpackTable is the dynamic table of one direction.
 type hpackTable struct {
-	// entries are in the order of their making, the newest last.
+	// entries are in the order of their making, the newest last. The first evicted of
+	// them are there no more.
 	entries []hpackEntry
-	// texts are the values of the entries, one behind the other from number begins
-	// on. What stands there is never overwritten: a head may hold it.
-	texts  []byte
-	begins uint32
-	size   int // as RFC 7541 §4.1 counts it, as far as it is known
-	max    int // that the sender keeps to
+	// texts are the values of the entries, one behind the other, behind dead bytes of
+	// those that are there no more. What stands there is never overwritten: a head may
+	// hold it.
+	texts         []byte
+	evicted, dead int32
+	size          int32 // as RFC 7541 §4.1 counts it, as far as it is known
+	max           int32 // that the sender keeps to
+	// kept is about how many bytes are held.
+	kept int32
 	// lost says that entries were made before the first one here.
 	lost bool
-	// kept is about how many bytes are held.
-	kept int
 }
+
+// live are the entries that are there.
+func (t *hpackTable) live() []hpackEntry { return t.entries[t.evicted:] }
 
 const (
 	// hpackDefaultMax is the table size of a new connection.
@@ -68,41 +84,45 @@ var errHPACK = errors.New("a header block is not HPACK")
 
 // forget says that blocks were lost: all entries so far are unseen.
 func (t *hpackTable) forget(budget *int) {
-	*budget += t.kept
+	*budget += int(t.kept)
 	t.clear()
 }
 
 // clear leaves the entries to whoever has them.
 func (t *hpackTable) clear() {
-	t.entries, t.texts, t.begins, t.size, t.kept, t.lost = nil, nil, 0, 0, 0, true
+	*t = hpackTable{max: t.max, lost: true}
 }
 
-// value returns what is kept of an entry's value. It is never nil: an empty value
-// was said, too.
+// value returns what is kept of the value of an entry that is there. It is never nil:
+// an empty value was said, too.
 func (t *hpackTable) value(e *hpackEntry) []byte {
-	if e.length == 0 {
+	length := e.length()
+	if length == 0 {
 		return []byte{}
 	}
-	at := e.at - t.begins
-	return t.texts[at : at+e.length : at+e.length]
+	at := int(t.dead) + int(e.at-t.live()[0].at)
+	return t.texts[at : at+length : at+length]
 }
 
 // push adds an entry with its value. Both lists grow by a quarter: they stay as long
 // as the connection does.
 func (t *hpackTable) push(e hpackEntry, value []byte) {
-	if need := len(t.texts) + len(value); need > cap(t.texts) {
-		from := uint32(len(t.texts))
-		if len(t.entries) > 0 {
-			from = t.entries[0].at - t.begins
-		}
-		live := t.texts[from:]
-		t.texts = append(make([]byte, 0, len(live)+len(value)+len(live)/4+32), live...)
-		t.begins += from
+	if len(t.texts)+len(value) > cap(t.texts) {
+		live := t.texts[t.dead:]
+		t.texts = append(make([]byte, 0, len(live)+len(value)+len(live)/4+16), live...)
+		t.dead = 0
 	}
 	if n := len(t.entries); n == cap(t.entries) {
-		t.entries = append(make([]hpackEntry, 0, n+n/4+8), t.entries...)
+		live := t.live()
+		if int(t.evicted) <= n/8 {
+			t.entries = make([]hpackEntry, 0, n+n/4+8)
+		}
+		t.entries, t.evicted = append(t.entries[:0], live...), 0
 	}
-	e.at = t.begins + uint32(len(t.texts))
+	e.at = 0
+	if live := t.live(); len(live) > 0 {
+		e.at = live[0].at + uint16(len(t.texts)-int(t.dead))
+	}
 	t.texts = append(t.texts, value...)
 	t.entries = append(t.entries, e)
 }
@@ -192,9 +212,9 @@ func (r *blockReader) lookup(index int) (e hpackEntry, value []byte, seen bool, 
 		}
 		return hpackEntry{field: f, known: true, nameLen: uint16(len(s.name))}, s.value, true, nil
 	}
-	n := len(r.table.entries) - (index - len(hpackStatic))
-	if n >= 0 {
-		e = r.table.entries[n]
+	live := r.table.live()
+	if n := len(live) - (index - len(hpackStatic)); n >= 0 {
+		e = live[n]
 		return e, r.table.value(&e), true, nil
 	}
 	if r.table.lost && index <= len(hpackStatic)+hpackLargest/hpackOverhead {
@@ -225,7 +245,7 @@ func (r *blockReader) resize(b []byte) ([]byte, error) {
 	if n > hpackLargest {
 		n, t.lost = hpackLargest, true
 	}
-	t.max = n
+	t.max = int32(n)
 	r.evict(0)
 	return b, nil
 }
@@ -303,7 +323,7 @@ func (r *blockReader) add(e hpackEntry, value []byte) {
 	if e.nameLen != unseenName {
 		size += int(e.nameLen)
 	}
-	if size > t.max {
+	if size > int(t.max) {
 		// What is larger than the table empties it instead.
 		t.forgetUnlessWhole(r.budget)
 		return
@@ -312,7 +332,7 @@ func (r *blockReader) add(e hpackEntry, value []byte) {
 	if e.field <= fieldOdd || !e.known {
 		value = nil
 	}
-	e.size, e.length = uint32(size), uint32(len(value))
+	e.bytes = uint16(size - hpackOverhead)
 	cost := e.cost()
 	if cost > *r.budget {
 		// All tables together are full: this one is begun anew.
@@ -321,8 +341,8 @@ func (r *blockReader) add(e hpackEntry, value []byte) {
 		return
 	}
 	*r.budget -= cost
-	t.kept += cost
-	t.size += size
+	t.kept += int32(cost)
+	t.size += int32(size)
 	t.push(e, value)
 }
 
@@ -342,25 +362,22 @@ const leastDead = 256
 // evict drops the oldest entries until there is room for size more bytes.
 func (r *blockReader) evict(size int) {
 	t := r.table
+	live := t.live()
 	n := 0
-	for n < len(t.entries) && t.size+size > t.max {
-		e := &t.entries[n]
-		t.size -= int(e.size)
-		t.kept -= e.cost()
+	for n < len(live) && int(t.size)+size > int(t.max) {
+		e := &live[n]
+		t.size -= int32(e.size())
+		t.kept -= int32(e.cost())
 		*r.budget += e.cost()
+		t.dead += int32(e.length())
 		n++
 	}
-	switch t.entries = t.entries[n:]; {
-	case n == 0:
-	case len(t.entries) == 0:
-		t.entries, t.texts, t.begins = nil, nil, 0
-	default:
-		if dead := t.entries[0].at - t.begins; dead > leastDead && int(dead) > len(t.texts)/2 {
-			t.texts, t.begins = slices.Clone(t.texts[dead:]), t.begins+dead
-		}
-	}
-	if len(t.entries) == 0 {
-		t.size = 0
+	t.evicted += int32(n)
+	switch {
+	case n == len(live):
+		t.entries, t.texts, t.evicted, t.dead, t.size = nil, nil, 0, 0, 0
+	case t.dead > leastDead && int(t.dead) > len(t.texts)/2:
+		t.texts, t.dead = slices.Clone(t.texts[t.dead:]), 0
 	}
 }
 

@@ -77,13 +77,13 @@ func TestEvicted(t *testing.T) {
 	for round := range 200 {
 		value := make([]byte, 1000)
 		r.evict(1032)
-		table.push(hpackEntry{size: 1032, length: 1000}, value)
+		table.push(hpackEntry{bytes: 1000, field: fieldHost, known: true}, value)
 		table.size += 1032
 		if len(table.texts) > 3*hpackDefaultMax {
 			t.Fatalf("round %d: %d bytes of values are kept, of %d entries", round, len(table.texts), len(table.entries))
 		}
 	}
-	if r.evict(table.max + 1); len(table.entries) > 0 || cap(table.texts) > 0 {
+	if r.evict(int(table.max) + 1); len(table.entries) > 0 || cap(table.texts) > 0 {
 		t.Errorf("%d entries are left, and room for %d bytes", len(table.entries), cap(table.texts))
 	}
 }
