@@ -12,11 +12,12 @@ import (
 	"github.com/scopedrift/scopedrift/internal/spenttest"
 )
 
-// discardSink is a sink that counts.
+// discardSink is a sink that counts, and gives memory back as those of collect do.
 type discardSink struct{ calls int }
 
 func (d *discardSink) Put(_ context.Context, b *collector.Batch) error {
 	d.calls += len(b.Calls)
+	b.Free()
 	return nil
 }
 

@@ -37,7 +37,7 @@ type agreement struct {
 	// earliest of them that was confirmed, 0 while none is.
 	heads, first uint32
 	// score is two for each stream that was confirmed, or one (confirmations).
-	score int
+	score uint32
 	// highest is the stream that was opened last.
 	highest uint32
 	// barred says that something contradicted.
@@ -77,7 +77,7 @@ func (h *http2) confirm(s *stream) {
 	if h.tunnels || s.unproven || h.dirs[0].barred || h.dirs[1].barred {
 		return
 	}
-	score := 2
+	score := uint32(2)
 	if s.doubts[0] != 0 && s.doubts[1] != 0 {
 		score = 1
 	}

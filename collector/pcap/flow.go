@@ -221,6 +221,14 @@ func (t *table) copy(data []byte) []byte {
 	return append(make([]byte, 0, max(len(data), bufferSize)), data...)
 }
 
+// extend adds to such a buffer, which may be nil.
+func (t *table) extend(b, more []byte) []byte {
+	if b == nil {
+		return t.copy(more)
+	}
+	return append(b, more...)
+}
+
 func (t *table) recycle(b []byte) {
 	if cap(b) >= bufferSize && cap(b) < 2*bufferSize && len(t.buffers) < 1024 {
 		t.buffers = append(t.buffers, b[:0])

@@ -65,39 +65,37 @@ const (
 type frameReader struct {
 	phase  framePhase
 	client bool // this is the client's direction
+	// padNext says that the length of a DATA frame's padding comes first, damaged that
+	// a part of the payload is lost, blockCut that the rest of a header block is, or
+	// that it is too long to keep, unproven that the border between frames was found by
+	// likeness.
+	padNext, damaged, blockCut, unproven bool
 	// head is a frame head that spans segments, of which have bytes are there.
+	have uint8
 	head [frameHeadSize]byte
-	have int
 
 	frame  frameHead
 	remain uint32 // of the payload
-	// content is what of a DATA payload is no padding; padNext says that the
-	// padding's length comes first.
+	// content is what of a DATA payload is no padding.
 	content uint32
-	padNext bool
-	// payload is one that spans segments, of a frame that is looked into. damaged
-	// says that a part of it is lost.
-	payload []byte
-	damaged bool
 	nanos   int64 // of the frame's first byte
+	// payload is one that spans segments, of a frame that is looked into.
+	payload []byte
 
 	// block is a header block whose frames go on; blockFrame its first frame's
-	// head, with stream 0 if there is none. blockCut says that its rest is lost,
-	// or too long to keep.
+	// head, with stream 0 if there is none.
 	block      []byte
-	blockFrame frameHead
 	blockNanos int64
-	blockCut   bool
+	blockFrame frameHead
+
+	// chained is how many bytes have fitted since an unproven border, agreement what
+	// the other direction says of it.
+	chained uint32
+	agreement
 
 	table hpackTable
 	// shelf keeps the client's table over a hole, nil where none is kept.
 	shelf *shelf
-
-	// unproven says that the border between frames was found by likeness, chained
-	// how many bytes have fitted since, agreement what the other direction says.
-	unproven bool
-	chained  int
-	agreement
 }
 
 // provenAfter is how many bytes must fit frame on frame until a border that was
@@ -136,12 +134,13 @@ func (h *http2) data(from side, c chunk) (protocol, chunk) {
 
 // preface reads the text that a client begins with.
 func (h *http2) preface(r *frameReader, c chunk) int {
-	n := min(len(c.data), len(http2Preface)-r.have)
-	if !bytes.Equal(c.data[:n], http2Preface[r.have:r.have+n]) {
+	left := http2Preface[r.have:]
+	n := min(len(c.data), len(left))
+	if !bytes.Equal(c.data[:n], left[:n]) {
 		h.lost(r)
 		return 0
 	}
-	if r.have += n; r.have == len(http2Preface) {
+	if r.have += uint8(n); n == len(left) {
 		r.phase, r.have = framePhaseHead, 0
 	}
 	return n
@@ -157,7 +156,7 @@ func (h *http2) frameHead(r *frameReader, c chunk) int {
 		}
 	}
 	n := copy(r.head[r.have:], c.data)
-	if r.have += n; r.have == frameHeadSize {
+	if r.have += uint8(n); r.have == frameHeadSize {
 		r.have = 0
 		h.begin(r, r.head[:], c.nanos)
 	}
@@ -175,7 +174,7 @@ func (h *http2) begin(r *frameReader, b []byte, nanos int64) {
 	r.frame = parseFrameHead(b)
 	f := &r.frame
 	if r.unproven {
-		r.chained += frameHeadSize + int(f.length)
+		r.chained += frameHeadSize + f.length
 		h.tryProof(r, false)
 	}
 	h.out.stats.Frames++
@@ -231,17 +230,15 @@ func (h *http2) collect(r *frameReader, b []byte) {
 		r.damaged = true
 		h.out.stats.drop(dropHead)
 	}
-	r.payload = append(r.payload, b...)
+	r.payload = h.conn.table.extend(r.payload, b)
 	h.conn.table.held += len(b)
 }
 
 // release forgets what was collected of a payload.
 func (h *http2) release(b *[]byte) {
 	h.conn.table.held -= len(*b)
-	if cap(*b) > 1<<10 {
-		*b = nil
-	}
-	*b = (*b)[:0]
+	h.conn.table.recycle(*b)
+	*b = nil
 }
 
 // frameEnd ends a frame. payload is that of one that is looked into.
@@ -332,7 +329,7 @@ func (h *http2) grow(r *frameReader, b []byte) {
 		r.blockCut = true
 		h.out.stats.drop(dropHead)
 	}
-	r.block = append(r.block, b...)
+	r.block = h.conn.table.extend(r.block, b)
 	h.conn.table.held += len(b)
 }
 

@@ -51,28 +51,29 @@ type messageReader struct {
 	// started says that a message was read: what follows cannot be another
 	// protocol.
 	started bool
+	// digits are those of a chunk's size line.
+	digits uint8
+	// begin is the chunk position at which the message began.
+	begin struct {
+		hasAck   bool
+		seq, ack uint32
+		nanos    int64
+	}
 	// remain is what is left of the body or of the chunk, body how many bytes of
 	// the body came, without framing.
 	remain, body uint64
-	// begin is the chunk position at which the message began.
-	begin struct {
-		seq, ack uint32
-		hasAck   bool
-		nanos    int64
-	}
-	// size and digits are of a chunk's size line, line counts the bytes of a
-	// trailer line.
-	size         uint64
-	digits, line int
+	// size is what a chunk's size line says so far, line counts the bytes of a line.
+	size uint64
+	line uint32
+	// scanned is how much of head was looked through for its end.
+	scanned uint32
 	// tail are the last bytes that were passed over (align.go).
 	tail uint32
 	// longest is the longest segment; begun counts the messages, inside those that
 	// began inside of a segment (likely.go).
 	longest, begun, inside uint32
-	// head is a head that spans segments; scanned is how much of it was looked
-	// through for its end.
-	head    []byte
-	scanned int
+	// head is a head that spans segments.
+	head []byte
 }
 
 // http1 reads one connection's HTTP/1 messages and pairs them (pair.go).
@@ -162,7 +163,7 @@ func (r *messageReader) start(c chunk) {
 	}
 	r.interim = false
 	r.begin.seq, r.begin.ack, r.begin.hasAck, r.begin.nanos = c.seq, c.ack, c.hasAck, c.nanos
-	r.head, r.scanned, r.body = r.head[:0], 0, 0
+	r.head, r.scanned, r.body = nil, 0, 0
 }
 
 // more reads on in a head. A head that lies in one segment is not copied.
@@ -182,7 +183,7 @@ func (h *http1) more(r *messageReader, isRequest bool, c chunk) (protocol, int) 
 			return h.noMessage(r, isRequest, c)
 		}
 	}
-	end := headEnd(whole, r.scanned)
+	end := headEnd(whole, int(r.scanned))
 	if kept > 0 && bytes.IndexByte(r.head[:kept], '\n') < 0 {
 		// The first line has grown: is it still one?
 		if isRequest && requestFit(r.head, false) == fitNo || !isRequest && answerFit(r.head) == fitNo {
@@ -190,7 +191,7 @@ func (h *http1) more(r *messageReader, isRequest bool, c chunk) (protocol, int) 
 		}
 	}
 	if end < 0 {
-		r.scanned = max(0, len(whole)-3)
+		r.scanned = uint32(max(0, len(whole)-3))
 		if len(whole) > h.out.limits.HeadBytes {
 			h.out.stats.drop(dropHead)
 			return h.tooLong(r, isRequest, whole), len(c.data)
@@ -219,7 +220,7 @@ func (h *http1) noMessage(r *messageReader, isRequest bool, c chunk) (protocol, 
 		s := newSniffer(h.conn, h.out)
 		if preface {
 			h2 := newHTTP2(h.conn, h.out, h.client, false)
-			h2.dirs[0].have = kept
+			h2.dirs[0].have = uint8(kept)
 			return h2, 0
 		}
 		s.holes[0] = h.hadGap
@@ -243,17 +244,15 @@ func (h *http1) tooLong(r *messageReader, isRequest bool, whole []byte) protocol
 
 // grow adds to a split head and accounts for the memory.
 func (h *http1) grow(r *messageReader, b []byte) {
-	r.head = append(r.head, b...)
+	r.head = h.conn.table.extend(r.head, b)
 	h.conn.table.held += len(b)
 }
 
-// shrink forgets a split head. A large buffer is given back.
+// shrink forgets a split head.
 func (h *http1) shrink(r *messageReader) {
 	h.conn.table.held -= len(r.head)
-	if cap(r.head) > 1<<10 {
-		r.head = nil
-	}
-	r.head, r.scanned = r.head[:0], 0
+	h.conn.table.recycle(r.head)
+	r.head, r.scanned = nil, 0
 }
 
 // headEnd returns where the empty line behind a head ends, or -1. Lines may end
