@@ -256,6 +256,11 @@ func (b *builder) emit(o origin, x *exchange) {
 	if x.doubtful && x.call.Quality.Certain() {
 		x.call.Quality = schema.QualityGap
 	}
+	if mints != "" && !x.call.Quality.Certain() {
+		// Whoever is not surely the one that was answered was issued nothing.
+		mints = ""
+		b.stats.drop(dropMints)
+	}
 	b.append(o, x.nanos, &x.call, mints)
 	b.live--
 	if len(b.free) < max(1024, b.live) {

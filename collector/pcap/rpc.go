@@ -18,6 +18,9 @@ var graphqlCodes = map[string]schema.Decision{
 // was honoured, with an error alone its code says what it was. Data beside
 // errors, or errors that disagree, say two things: unknown.
 func graphqlDecision(text []byte) schema.Decision {
+	if several(text) {
+		return unanimous(text, graphqlDecision)
+	}
 	var data, errs []byte
 	twice := 0
 	if !jsonMembers(text, func(key, value []byte) {
@@ -60,6 +63,32 @@ func graphqlDecision(text []byte) schema.Decision {
 	return decision
 }
 
+// several reports whether a body holds more than one answer.
+func several(text []byte) bool {
+	text = jsonSpace(text)
+	return len(text) > 0 && text[0] == '['
+}
+
+// unanimous returns the decision that all answers in an array agree on. Those of a
+// call that has several in it are none.
+func unanimous(text []byte, of func([]byte) schema.Decision) schema.Decision {
+	decision, first := schema.DecisionUnknown, true
+	if !jsonElements(text, func(value []byte) {
+		one := schema.DecisionUnknown
+		if !several(value) {
+			one = of(value)
+		}
+		if first {
+			decision, first = one, false
+		} else if one != decision {
+			decision = schema.DecisionUnknown
+		}
+	}) {
+		return schema.DecisionUnknown
+	}
+	return decision
+}
+
 // graphqlError maps one error.
 func graphqlError(text []byte) schema.Decision {
 	code := ""
@@ -79,6 +108,9 @@ func graphqlError(text []byte) schema.Decision {
 // that the method was carried out, unless MCP marks it as an error. Error codes
 // tell nothing about authorisation, except that an internal error is one.
 func rpcDecision(text []byte) schema.Decision {
+	if several(text) {
+		return unanimous(text, rpcDecision)
+	}
 	var result, failure []byte
 	if !jsonMembers(text, func(key, value []byte) {
 		switch string(key) {

@@ -37,8 +37,10 @@ type sample struct {
 	data []byte
 	// zipped says that it is in gzip; stream that it is a stream of events.
 	zipped, stream bool
-	// cut says that something of it is missing.
+	// cut says that something of it is missing; rpc is what the beginning told of the
+	// kind of its answer.
 	cut bool
+	rpc bodyKind
 }
 
 // keep takes bytes of a body, of which nothing is kept where s is nil.
@@ -61,23 +63,34 @@ func (b *builder) give(s *sample) {
 	s.data = nil
 }
 
-// spoil says that something of a body is missing, so that it tells nothing.
+// spoil says that something of a body is missing, so that it tells nothing, but
+// perhaps that it is one whose answer tells the result: HTTP's status is none then.
 func (b *builder) spoil(s *sample) {
-	if s != nil {
-		b.give(s)
-		s.cut = true
+	if s == nil {
+		return
 	}
+	if s.kind == bodyJSON && !s.cut {
+		text, _ := b.unpack(s)
+		s.rpc = rpcBeginning(text)
+	}
+	b.give(s)
+	s.cut = true
 }
 
 // sampleRequest decides whether a request's body is kept.
 func (b *builder) sampleRequest(x *exchange, d *head) {
 	x.form = false
+	if string(d.method) == "GET" {
+		var name string
+		name, x.rpc = graphqlQuery(d.target)
+		b.named(x, name)
+	}
 	if string(d.method) != "POST" {
 		return
 	}
 	kind := bodyNone
 	switch media := mediaType(d.contentType); {
-	case media == "application/json", strings.HasSuffix(media, "+json"):
+	case strings.HasPrefix(media, "application/json"), strings.HasSuffix(media, "+json"):
 		kind = bodyJSON
 	case media == "application/graphql":
 		kind = bodyGraphQL
@@ -146,23 +159,29 @@ func coding(value []byte) (zipped, legible bool) {
 	return false, false
 }
 
-// text returns a whole body, unpacked; nil if it is not whole or too long.
+// whole returns a whole body, unpacked; nil if it is not whole or too long.
 func (b *builder) whole(s *sample) []byte {
-	if s.cut || len(s.data) == 0 {
+	if s.cut {
 		return nil
 	}
-	if !s.zipped {
-		return s.data
-	}
-	z, err := gzip.NewReader(bytes.NewReader(s.data))
-	if err != nil {
-		return nil
-	}
-	text, err := io.ReadAll(io.LimitReader(z, int64(b.limits.BodyBytes)+1))
-	if err != nil || len(text) > b.limits.BodyBytes {
+	text, whole := b.unpack(s)
+	if !whole {
 		return nil
 	}
 	return text
+}
+
+// unpack returns what can be read of a body, and whether that is all.
+func (b *builder) unpack(s *sample) (text []byte, whole bool) {
+	if !s.zipped || len(s.data) == 0 {
+		return s.data, len(s.data) > 0
+	}
+	z, err := gzip.NewReader(bytes.NewReader(s.data))
+	if err != nil {
+		return nil, false
+	}
+	text, err = io.ReadAll(io.LimitReader(z, int64(b.limits.BodyBytes)+1))
+	return text, err == nil && len(text) <= b.limits.BodyBytes
 }
 
 // nameOperation reads the request's body, once.
@@ -174,14 +193,26 @@ func (b *builder) nameOperation(x *exchange) {
 	}
 	defer b.give(s)
 	text := b.whole(s)
+	if text == nil {
+		b.spoil(s)
+	}
 	var name string
 	switch {
 	case text == nil:
+		x.rpc = s.rpc
+		if s.kind == bodyGraphQL {
+			x.rpc = bodyGraphQL
+		}
 	case s.kind == bodyGraphQL:
 		name, x.rpc = graphqlName(string(text), ""), bodyGraphQL
 	default:
 		name, x.rpc = rpcName(text)
 	}
+	b.named(x, name)
+}
+
+// named gives an exchange's call the name of its operation.
+func (b *builder) named(x *exchange, name string) {
 	if name == "" || !b.harmless(name) {
 		return
 	}
@@ -198,158 +229,6 @@ func (b *builder) harmless(name string) bool {
 	path := append([]byte{'/'}, strings.ReplaceAll(name, " ", "/")...)
 	clean, _ := b.scrub.Target(path)
 	return bytes.Equal(clean, path)
-}
-
-// rpcName returns the name of the operation that a JSON body asks for, and of
-// which kind its answer is.
-func rpcName(text []byte) (string, bodyKind) {
-	members := map[string][]byte{}
-	twice := false
-	if !jsonMembers(text, func(key, value []byte) {
-		switch string(key) {
-		case "jsonrpc", "method", "params", "query", "operationName":
-			_, known := members[string(key)]
-			twice = twice || known
-			members[string(key)] = value
-		}
-	}) || twice {
-		return "", bodyNone
-	}
-	if version, ok := jsonText(members["jsonrpc"]); ok && version == "2.0" {
-		method, ok := jsonText(members["method"])
-		if !ok || !isName(method) {
-			return "", bodyRPC
-		}
-		switch method {
-		case "tools/call", "prompts/get":
-			// MCP: what is called stands in the parameters.
-			name, found := "", 0
-			if jsonMembers(members["params"], func(key, value []byte) {
-				if string(key) == "name" {
-					name, _ = jsonText(value)
-					found++
-				}
-			}) && found == 1 && isName(name) {
-				return method + " " + name, bodyRPC
-			}
-			return "", bodyRPC
-		}
-		return method, bodyRPC
-	}
-	query, ok := jsonText(members["query"])
-	if !ok {
-		return "", bodyNone
-	}
-	name, _ := jsonText(members["operationName"])
-	if graphqlName(query, name) == "" && !graphqlLike(query) {
-		return "", bodyNone // a search
-	}
-	return graphqlName(query, name), bodyGraphQL
-}
-
-// isName reports whether a text can be the name of a method or tool.
-func isName(name string) bool {
-	if name == "" || len(name) > maxID {
-		return false
-	}
-	for _, c := range []byte(name) {
-		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("_-./:", rune(c)) {
-			return false
-		}
-	}
-	return true
-}
-
-// graphqlLike reports whether a text is a GraphQL document rather than what
-// somebody searches for.
-func graphqlLike(text string) bool {
-	text = strings.TrimLeft(text, " \t\r\n,\ufeff")
-	return strings.HasPrefix(text, "{") || strings.HasSuffix(strings.TrimRight(text, " \t\r\n,"), "}") &&
-		(strings.HasPrefix(text, "query") || strings.HasPrefix(text, "mutation") || strings.HasPrefix(text, "subscription") ||
-			strings.HasPrefix(text, "fragment") || strings.HasPrefix(text, "#"))
-}
-
-// graphqlName returns "query NAME" (or mutation, subscription) of the operation
-// that a document asks for: the one with the wanted name, or the only one. It is
-// empty where that has no name, or where the document does not say which.
-func graphqlName(document, wanted string) string {
-	found, operations := "", 0
-	depth := 0
-	for i := 0; i < len(document); {
-		switch c := document[i]; {
-		case c == '#':
-			for i < len(document) && document[i] != '\n' && document[i] != '\r' {
-				i++
-			}
-		case strings.HasPrefix(document[i:], `"""`):
-			end := strings.Index(document[i+3:], `"""`)
-			if end < 0 {
-				return ""
-			}
-			i += 3 + end + 3
-		case c == '"':
-			n := jsonString([]byte(document[i:]))
-			if n == 0 {
-				return ""
-			}
-			i += n
-		case c == '{' || c == '(' || c == '[':
-			if c == '{' && depth == 0 {
-				// A selection without a word in front is a query without a name;
-				// behind one it was counted already.
-				if before := strings.TrimRight(document[:i], " \t\r\n,"); before == "" || before[len(before)-1] == '}' {
-					operations++
-				}
-			}
-			depth++
-			i++
-		case c == '}' || c == ')' || c == ']':
-			if depth--; depth < 0 {
-				return ""
-			}
-			i++
-		case graphqlWord(c):
-			word := graphqlWordAt(document[i:])
-			i += len(word)
-			if depth > 0 || word != "query" && word != "mutation" && word != "subscription" {
-				continue
-			}
-			operations++
-			rest := strings.TrimLeft(document[i:], " \t\r\n,")
-			if rest == "" || !graphqlWord(rest[0]) {
-				continue
-			}
-			name := graphqlWordAt(rest)
-			i = len(document) - len(rest) + len(name)
-			if len(name) > maxID {
-				return ""
-			}
-			if wanted == "" || name == wanted {
-				if found != "" && wanted != "" {
-					return ""
-				}
-				found = word + " " + name
-			}
-		default:
-			i++
-		}
-	}
-	if depth != 0 || wanted == "" && operations != 1 {
-		return ""
-	}
-	return found
-}
-
-func graphqlWord(c byte) bool {
-	return c == '_' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9'
-}
-
-func graphqlWordAt(text string) string {
-	n := 0
-	for n < len(text) && graphqlWord(text[n]) {
-		n++
-	}
-	return text[:n]
 }
 
 // readBodies takes from bodies what they say of a finished exchange. It returns the
@@ -406,11 +285,11 @@ func (b *builder) minted(text []byte) string {
 	var token string
 	tokens, kinds := 0, 0
 	if !jsonMembers(text, func(key, value []byte) {
-		switch string(key) {
-		case "access_token":
+		switch {
+		case strings.EqualFold(string(key), "access_token"):
 			token, _ = jsonText(value)
 			tokens++
-		case "token_type":
+		case strings.EqualFold(string(key), "token_type"):
 			kinds++
 		}
 	}) || tokens != 1 || kinds != 1 || token == "" || len(token) > 16<<10 {

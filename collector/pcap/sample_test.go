@@ -56,7 +56,27 @@ func TestBodiesNameOperations(t *testing.T) {
 		{"json-rpc", js, `{"jsonrpc":"2.0","id":1,"method":"eth_call","params":[]}`, js, `{"jsonrpc":"2.0","id":1,"result":"0x"}`, "eth_call", schema.DecisionAllowed},
 		{"json-rpc error", js, `{"jsonrpc":"2.0","id":1,"method":"eth_call"}`, js, `{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no"}}`, "eth_call", schema.DecisionUnknown},
 		{"json-rpc internal error", js, `{"jsonrpc":"2.0","id":1,"method":"a.b"}`, js, `{"error":{"code":-32603}}`, "a.b", schema.DecisionError},
-		{"json-rpc, several at once", js, `[{"jsonrpc":"2.0","id":1,"method":"a"},{"jsonrpc":"2.0","id":2,"method":"b"}]`, js, `[]`, "", schema.DecisionAllowed},
+		{"json-rpc, several at once", js, `[{"jsonrpc":"2.0","id":1,"method":"a"},{"jsonrpc":"2.0","id":2,"method":"b"}]`, js, `[{"id":1,"result":1},{"id":2,"result":2}]`, "", schema.DecisionAllowed},
+		{"json-rpc, several, one failed", js, `[{"jsonrpc":"2.0","id":1,"method":"a"},{"jsonrpc":"2.0","id":2,"method":"b"}]`, js, `[{"id":1,"result":1},{"id":2,"error":{"code":-32000}}]`, "", schema.DecisionUnknown},
+		{"json-rpc, several, no answer", js, `[{"jsonrpc":"2.0","id":1,"method":"a"}]`, js, `[]`, "a", schema.DecisionUnknown},
+		{"json-rpc, several of one method", js, `[{"jsonrpc":"2.0","id":1,"method":"a"} , {"jsonrpc":"2.0","id":2,"method":"a"}]`, js, `[{"result":1},{"result":2}]`, "a", schema.DecisionAllowed},
+		{"json-rpc, several in several", js, `[{"jsonrpc":"2.0","id":1,"method":"a"}]`, js, `[[{"result":1}]]`, "a", schema.DecisionUnknown},
+		{"json-rpc, method in escapes", js, `{"jsonrpc":"2.0","meth\u006fd":"drop","id":1}`, js, `{"result":1}`, "drop", schema.DecisionAllowed},
+		{"json-rpc, method again in escapes", js, `{"jsonrpc":"2.0","method":"list","meth\u006fd":"drop"}`, js, `{"result":1}`, "", schema.DecisionAllowed},
+		{"json-rpc, method again in capitals", js, `{"jsonrpc":"2.0","method":"list","METHOD":"drop"}`, js, `{"error":{"code":-32603}}`, "", schema.DecisionError},
+		{"json-rpc behind a byte order mark", js, "\ufeff" + `{"jsonrpc":"2.0","method":"list"}`, js, `{"result":1}`, "list", schema.DecisionAllowed},
+		{"json-rpc by its own type", "application/json-rpc", `{"jsonrpc":"2.0","method":"list"}`, "application/json-rpc", `{"result":1}`, "list", schema.DecisionAllowed},
+		{"json-rpc too long", js, `{"jsonrpc":"2.0","method":"a","params":"` + long + `"}`, js, `{"error":{"code":-32000}}`, "", schema.DecisionUnknown},
+		{"mcp, name again in capitals", js, `{"jsonrpc":"2.0","method":"tools/call","params":{"name":"read","Name":"delete"}}`, js, `{"result":{}}`, "", schema.DecisionAllowed},
+		{"graphql, query again in escapes", js, `{"query":"query A { a }","qu\u0065ry":"mutation B { b }"}`, js, `{"errors":[{"extensions":{"code":"FORBIDDEN"}}]}`, "", schema.DecisionDenied},
+		{"graphql, quotes in a block", js, `{"operationName":"B","query":"query X { a(s: \"\"\" \\\"\"\" ) } query B { b } #\"\"\") }\nmutation B { drop }"}`, js, allowed, "mutation B", schema.DecisionAllowed},
+		{"graphql, several", js, `[{"query":"query A { a }"},{"query":"mutation B { b }"}]`, js, `[{"data":{"a":1}},{"errors":[{"extensions":{"code":"FORBIDDEN"}}]}]`, "", schema.DecisionUnknown},
+		{"graphql, several denied", js, `[{"query":"query A { a }"},{"query":"query A { a }"}]`, js, `[{"errors":[{"extensions":{"code":"FORBIDDEN"}}]},{"errors":[{"extensions":{"code":"FORBIDDEN"}}]}]`, "query A", schema.DecisionDenied},
+		{"graphql kept by the server", js, `{"operationName":"A","extensions":{"persistedQuery":{"version":1,"sha256Hash":"x"}}}`, js, `{"errors":[{"extensions":{"code":"FORBIDDEN"}}]}`, "", schema.DecisionDenied},
+		{"graphql too long and denied", js, `{"query":"query A { a }","variables":"` + long + `"}`, js, `{"errors":[{"extensions":{"code":"FORBIDDEN"}}]}`, "", schema.DecisionDenied},
+		{"graphql document too long and denied", js, `{"query":"\n query A { a ` + long + `}"}`, js, `{"errors":[{"extensions":{"code":"FORBIDDEN"}}]}`, "", schema.DecisionDenied},
+		{"a selector of Prometheus", js, `{"query":"{job=\"x\"}"}`, js, `{"errors":[{}]}`, "", schema.DecisionAllowed},
+		{"a query in JSON", js, `{"query":"{\"a\":1}"}`, js, `{"hits":[]}`, "", schema.DecisionAllowed},
 		{"json-rpc, method twice", js, `{"jsonrpc":"2.0","method":"a","method":"b"}`, js, `{"result":1}`, "", schema.DecisionAllowed},
 		{"mcp", js, `{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"delete_file","arguments":{"name":"x","path":"/etc"}}}`, "text/event-stream",
 			"event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"content\":[]}}\n\n", "tools/call delete_file", schema.DecisionAllowed},
@@ -82,6 +102,28 @@ func TestBodiesNameOperations(t *testing.T) {
 					t.Errorf("operation %q, %s by %s; want %q, %s", got.Operation, got.Decision, got.RouteSource, c.operation, c.decision)
 				}
 			})
+		}
+	}
+}
+
+// TestGraphQLInAQuery states that a query in the target is read as one in a body is.
+func TestGraphQLInAQuery(t *testing.T) {
+	denied := `{"errors":[{"extensions":{"code":"FORBIDDEN"}}]}`
+	for _, c := range []struct{ target, answer, want string }{
+		{"/graphql?query=query+Orders+%7B+a+%7D", `{"data":{"a":1}}`, "GET a/graphql?query 200 0/16 complete allowed <query Orders>"},
+		{"/graphql?query=query%20A%7Ba%7D%20query%20B%7Bb%7D&operationName=B", denied, "GET a/graphql?query&operationName 200 0/48 complete denied <query B>"},
+		{"/graphql?qu%65ry=mutation+A%7Ba%7D", denied, "GET a/graphql?query 200 0/48 complete denied <mutation A>"},
+		{"/graphql?query=%7Ba%7D", denied, "GET a/graphql?query 200 0/48 complete denied"},
+		{"/graphql?query=query+A%7Ba%7D&query=query+B%7Bb%7D", denied, "GET a/graphql?query 200 0/48 complete denied"},
+		{"/graphql?extensions=%7B%22persistedQuery%22:%7B%7D%7D", denied, "GET a/graphql?extensions 200 0/48 complete denied"},
+		{"/graphql?query=query+A%7Ba%7D%zz", denied, "GET a/graphql?query 200 0/48 complete denied"},
+		{"/api/v1/query?query=%7Bjob%3D%22x%22%7D", denied, "GET a/api/v1/query?query 200 0/48 complete allowed"},
+		{"/search?query=red+shoes", denied, "GET a/search?query 200 0/48 complete allowed"},
+	} {
+		s := script{"GET " + c.target + " HTTP/1.1\r\nHost: a\r\n\r\n", fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(c.answer), c.answer)}
+		sink, _ := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, s.frames(1448))))
+		if got := outcomes(sink.calls); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.target, got, c.want)
 		}
 	}
 }
@@ -147,6 +189,8 @@ func FuzzBodies(f *testing.F) {
 	f.Add([]byte("\x80\x00\x00\x00\x0fgrpc-status: 7\r\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		rpcName(text)
+		rpcBeginning(text)
+		graphqlQuery(append([]byte("?query="), text...))
 		graphqlName(string(text), "")
 		graphqlDecision(text)
 		rpcDecision(text)

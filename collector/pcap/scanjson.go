@@ -6,8 +6,8 @@ import (
 )
 
 // jsonMembers calls visit for each member of the JSON object that b holds, with
-// the raw text of its key (without quotes) and value. It reports whether the
-// object is whole and nothing stands behind it. Escapes are left as they are.
+// its key, escapes undone, and the raw text of its value. It reports whether the
+// object is whole and nothing stands behind it.
 // What is not JSON ends it; nothing is checked beyond what finding the borders
 // needs.
 func jsonMembers(b []byte, visit func(key, value []byte)) bool {
@@ -24,6 +24,10 @@ func jsonMembers(b []byte, visit func(key, value []byte)) bool {
 			return false
 		}
 		key := b[1 : n-1]
+		if bytes.IndexByte(key, '\\') >= 0 {
+			text, _ := jsonText(b[:n])
+			key = []byte(text)
+		}
 		if b = jsonSpace(b[n:]); len(b) == 0 || b[0] != ':' {
 			return false
 		}
@@ -40,6 +44,35 @@ func jsonMembers(b []byte, visit func(key, value []byte)) bool {
 		case ',':
 			b = jsonSpace(b[1:])
 		case '}':
+			return len(jsonSpace(b[1:])) == 0
+		default:
+			return false
+		}
+	}
+}
+
+// jsonElements calls visit with the raw text of each element of the JSON array that b
+// holds. It reports whether the array is whole and nothing stands behind it.
+func jsonElements(b []byte, visit func(value []byte)) bool {
+	if b = jsonSpace(b); len(b) == 0 || b[0] != '[' {
+		return false
+	}
+	if b = jsonSpace(b[1:]); len(b) > 0 && b[0] == ']' {
+		return len(jsonSpace(b[1:])) == 0
+	}
+	for {
+		n := jsonValue(b)
+		if n == 0 {
+			return false
+		}
+		visit(b[:n])
+		if b = jsonSpace(b[n:]); len(b) == 0 {
+			return false
+		}
+		switch b[0] {
+		case ',':
+			b = jsonSpace(b[1:])
+		case ']':
 			return len(jsonSpace(b[1:])) == 0
 		default:
 			return false

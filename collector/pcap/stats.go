@@ -20,6 +20,7 @@ const (
 	dropBlock       = "malformed_header_block"
 	dropBody        = "body_too_long_to_tell"
 	dropTables      = "header_table_bytes_in_total"
+	dropMints       = "token_issued_to_an_uncertain_caller"
 	dropTLS         = "tls_that_could_not_be_opened"
 )
 
