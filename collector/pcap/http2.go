@@ -118,7 +118,10 @@ func (h *http2) blockOf(r *frameReader, b []byte) {
 	case f.kind == framePushPromise:
 		h.out.stats.Pushed++
 	case f.stream%2 == 0 || f.stream == noStream:
-		// What a server pushes is nobody's call.
+		// What a server pushes is nobody's call; what a client asks there, none either.
+		if r.client && d.method != nil {
+			h.out.stats.drop(dropStream)
+		}
 	case r.client:
 		h.onRequest(r, f, d, cut)
 	default:
@@ -153,7 +156,11 @@ func (h *http2) onRequest(r *frameReader, f frameHead, d *head, cut bool) {
 		}
 		return
 	case s == nil && f.stream <= h.last && h.whole():
-		return // of a stream that is over
+		// Of a stream that is over.
+		if d.method != nil {
+			h.out.stats.drop(dropStream)
+		}
+		return
 	case d.method == nil && d.target == nil:
 		if !r.unproven {
 			h.last = max(h.last, f.stream)
@@ -217,15 +224,16 @@ func (h *http2) onAnswer(r *frameReader, f frameHead, d *head, cut bool) {
 		}
 	case s.orphaned:
 	case !s.x.answered && (d.statusKnown || !d.trailers()):
-		h.answered(s, r, d, cut)
+		h.answered(s, r, d, cut, ends)
 	case s.x.answered && d.statusKnown && s.statusUnseen:
 		// The head before it, whose status is not known, was an interim one.
 		h.out.stats.Responses--
 		h.out.stats.Interim++
 		s.statusUnseen = false
-		h.answered(s, r, d, cut)
+		h.answered(s, r, d, cut, ends)
 	default:
 		if s.x.answered && d.statusKnown {
+			s.ambiguous = true // two answers to one request
 			h.contradict(r)
 		}
 		if !s.x.answered {
@@ -233,7 +241,7 @@ func (h *http2) onAnswer(r *frameReader, f frameHead, d *head, cut bool) {
 			h.out.stats.Responses++
 			s.x.answered, s.unseen = true, true
 		}
-		h.result(s, d)
+		h.result(s, d, true)
 		h.out.lasted(s.x, r.blockNanos)
 	}
 	if ends {
@@ -244,8 +252,8 @@ func (h *http2) onAnswer(r *frameReader, f frameHead, d *head, cut bool) {
 // trailers reports whether a head without status can only be trailers.
 func (h *head) trailers() bool { return h.grpcStatus != nil || !h.unseen }
 
-// answered takes the final answer's head.
-func (h *http2) answered(s *stream, r *frameReader, d *head, cut bool) {
+// answered takes the final answer's head; ends says that nothing follows it.
+func (h *http2) answered(s *stream, r *frameReader, d *head, cut, ends bool) {
 	h.out.stats.Responses++
 	x := s.x
 	x.answered = true
@@ -267,7 +275,7 @@ func (h *http2) answered(s *stream, r *frameReader, d *head, cut bool) {
 		x.call.Status, x.call.Decision = 0, schema.DecisionUnknown
 	case s.grpc && d.status == 200:
 		x.call.Decision = schema.DecisionUnknown
-		h.result(s, d)
+		h.result(s, d, ends)
 	case d.unseen && d.status >= 300 && d.status < 400 && d.location == nil:
 		// Whether it leads to a log-in page is not known.
 		x.call.Decision = schema.DecisionUnknown
@@ -284,13 +292,14 @@ func (h *http2) note2(s *stream, r *frameReader, d *head) {
 	}
 }
 
-// result takes the gRPC status of trailers, or of an answer that has no body.
-func (h *http2) result(s *stream, d *head) {
+// result takes the gRPC status of trailers, or of an answer that has no body. In a
+// head that more follows it is not final: trailers say otherwise.
+func (h *http2) result(s *stream, d *head, final bool) {
 	code, ok := decimal(d.grpcStatus)
 	if !ok || s.resultKnown {
 		return
 	}
-	s.grpc, s.resultKnown = true, true
+	s.grpc, s.resultKnown = true, final
 	s.x.call.Decision = decide.GRPC(int(min(code, 1<<16)))
 }
 
@@ -298,6 +307,10 @@ func (h *http2) result(s *stream, d *head) {
 func (h *http2) body(r *frameReader, b []byte, nanos int64) {
 	s := h.find(r.frame.stream)
 	if s == nil || s.x == nil {
+		return
+	}
+	if r.client && s.x.requestDone || !r.client && s.x.answerDone {
+		s.ambiguous = true // behind the end: refused, or read all the same
 		return
 	}
 	if r.client {
@@ -353,12 +366,10 @@ func (h *http2) goAway(r *frameReader, last uint32) {
 	if r.client {
 		return
 	}
-	for len(h.streams) > 0 {
-		s := h.streams[len(h.streams)-1]
-		if s.id <= last || s.x != nil && s.x.answered {
-			return
+	for i := len(h.streams) - 1; i >= 0 && h.streams[i].id > last; i-- {
+		if s := h.streams[i]; s.x == nil || !s.x.answered {
+			h.finish(s)
 		}
-		h.finish(s)
 	}
 }
 

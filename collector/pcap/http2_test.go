@@ -101,6 +101,14 @@ func TestHTTP2Conversations(t *testing.T) {
 			return script{hello2 + settings + q.turn(), settings + a.turn()}
 		}, want: "POST a.example/pkg.S/M 200 5/6 complete allowed </pkg.S/M>\nPOST a.example/pkg.S/M 200 5/6 complete denied </pkg.S/M>\n" +
 			"POST a.example/pkg.S/M 200 5/0 complete unauthenticated </pkg.S/M>"},
+		{name: "grpc, a status in the head and another in the trailers", make: func(q, a *side2) script {
+			for _, id := range []uint32{1, 3} {
+				q.head(id, false, post("/pkg.S/M", grpc...)...).frame(frameData, flagEndStream, id, nil)
+				a.head(id, false, ":status", "200", "content-type", "application/grpc", "grpc-status", "0")
+			}
+			a.head(1, true, "grpc-status", "7").frame(frameData, flagEndStream, 3, nil)
+			return script{hello2 + settings + q.turn(), settings + a.turn()}
+		}, want: "POST a.example/pkg.S/M 200 0/0 complete denied </pkg.S/M>\nPOST a.example/pkg.S/M 200 0/0 complete allowed </pkg.S/M>"},
 		{name: "grpc without its end", make: func(q, a *side2) script {
 			q.head(1, false, post("/pkg.S/M", grpc...)...).frame(frameData, flagEndStream, 1, nil)
 			a.head(1, false, ":status", "200", "content-type", "application/grpc")

@@ -17,6 +17,7 @@ const (
 	dropFragments   = "fragments_without_the_rest"
 	dropTruncated   = "head_cut_before_its_first_line"
 	dropFrame       = "malformed_frame"
+	dropStream      = "request_on_a_stream_that_cannot_be"
 	dropBlock       = "malformed_header_block"
 	dropBody        = "body_too_long_to_tell"
 	dropTables      = "header_table_bytes_in_total"
