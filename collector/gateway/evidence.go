@@ -23,7 +23,7 @@ func (b *builder) who(r *reader, u *unit, c *schema.Call, target []byte) {
 	e.XFCC, e.PeerURISAN = get(fXFCC), get(fPeerURISAN)
 	e.PeerSubject, e.PeerFingerprint = get(fPeerSubject), get(fPeerFingerprint)
 	if bytes.IndexByte(target, '?') >= 0 {
-		e.QueryName, e.Query = b.scrub.QueryCredential(target)
+		e.QueryName, e.Query, _ = b.scrub.QueryCredential(target)
 		if b.tenant != nil {
 			c.Tenant = b.texts.text(queryValue(target, b.tenant))
 		}

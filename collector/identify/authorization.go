@@ -31,18 +31,25 @@ type Authorization struct {
 // §11.6.2). It knows Bearer, DPoP and the schemes that carry a bare token;
 // Basic and Digest (the user; a password is never looked at alone); AWS
 // signatures of version 2 and 4 and Google's of the same form (the key id);
-// HTTP signatures, Hawk and OAuth 1 (key id, id, consumer key). Anything else is
+// HTTP signatures, Hawk, HMAC, OAuth 1 and Azure's shared keys (key id, id, user,
+// consumer key, account). Anything else is
 // a secret as a whole.
 func ParseAuthorization(value redact.Secret) Authorization {
 	raw := bytes.TrimSpace(value.Reveal())
 	if len(raw) == 0 {
 		return Authorization{}
 	}
-	scheme, rest, found := bytes.Cut(raw, []byte(" "))
-	if !found {
+	end := bytes.IndexAny(raw, " \t")
+	if end < 0 {
+		if schemeName(raw) != "other" || nothing(raw) {
+			return Authorization{} // a scheme, and nothing to prove it
+		}
 		return Authorization{Kind: schema.KindAPIKey, Token: redact.NewSecret(raw)}
 	}
-	rest = bytes.TrimSpace(rest)
+	scheme, rest := raw[:end], bytes.TrimSpace(raw[end:])
+	if nothing(rest) {
+		return Authorization{Scheme: schemeName(scheme)}
+	}
 	a := Authorization{Scheme: schemeName(scheme), Token: redact.NewSecret(raw)}
 	switch a.Scheme {
 	case "bearer", "dpop", "token", "apikey", "ssws", "geniekey", "oauth2", "jwt", "access_token", "api-key", "key":
@@ -52,11 +59,17 @@ func ParseAuthorization(value redact.Secret) Authorization {
 		a.basic(rest)
 	case "digest":
 		a.Kind, a.Name, a.Issuer = schema.KindBasic, parameter(rest, "username"), parameter(rest, "realm")
-	case "aws4-hmac-sha256", "aws4-ecdsa-p256-sha256", "goog4-rsa-sha256", "goog4-hmac-sha256":
+	case "aws4-hmac-sha256", "aws4-ecdsa-p256-sha256", "goog4-rsa-sha256", "goog4-hmac-sha256", "tc3-hmac-sha256", "oss4-hmac-sha256":
 		a.scope(parameter(rest, "credential"))
 	case "aws", "goog1":
 		id, _, _ := bytes.Cut(rest, []byte(":"))
 		a.keyID(id)
+	case "sharedkey", "sharedkeylite":
+		// Azure: the account whose key signed.
+		id, _, _ := bytes.Cut(rest, []byte(":"))
+		a.Kind, a.Name = schema.KindAPIKey, id
+	case "hmac":
+		a.Kind, a.Name = schema.KindAPIKey, parameter(rest, "username")
 	case "signature":
 		a.Kind, a.Name = schema.KindAPIKey, parameter(rest, "keyid")
 	case "hawk":
@@ -80,13 +93,30 @@ func schemeName(scheme []byte) string {
 	for _, known := range [...]string{
 		"bearer", "basic", "digest", "dpop", "token", "apikey", "ssws", "geniekey", "oauth2", "jwt", "access_token", "api-key", "key",
 		"aws4-hmac-sha256", "aws4-ecdsa-p256-sha256", "goog4-rsa-sha256", "goog4-hmac-sha256", "aws", "goog1", "signature", "hawk",
-		"oauth", "negotiate", "ntlm",
+		"oauth", "negotiate", "ntlm", "tc3-hmac-sha256", "oss4-hmac-sha256", "sharedkey", "sharedkeylite", "hmac",
 	} {
 		if bytes.EqualFold(scheme, []byte(known)) {
 			return known
 		}
 	}
 	return "other"
+}
+
+// nothing reports whether a token is what programs send that have none.
+func nothing(token []byte) bool {
+	switch string(bytes.ToLower(token)) {
+	case "null", "undefined", "none", "nil":
+		return true
+	}
+	return false
+}
+
+// ConnectionBound reports whether an Authorization header is a step of a handshake that
+// proves a connection rather than a request (NTLM, Negotiate: RFC 4559). Such a header
+// names nobody, and what follows on the connection is that caller's without saying so.
+func ConnectionBound(header redact.Secret) bool {
+	scheme, _, _ := bytes.Cut(bytes.TrimSpace(header.Reveal()), []byte{' '})
+	return bytes.EqualFold(scheme, []byte("ntlm")) || bytes.EqualFold(scheme, []byte("negotiate"))
 }
 
 // tokenValue takes token="…" apart, which some clients send.

@@ -23,18 +23,29 @@ func CookieOf(field []byte) []byte {
 // that authenticates a session, or nil: names that say session come before
 // those that say token.
 func SessionCookie(header []byte) []byte {
-	var best []byte
+	value, _ := SessionCookies(header)
+	return value
+}
+
+// SessionCookies is SessionCookie that also reports whether the cookie stands there
+// again with another value: of those some servers take the first, some the last
+// (RFC 6265 §5.4 leaves their order to clients).
+func SessionCookies(header []byte) (best []byte, differ bool) {
+	var bestName []byte
 	rank := 0
 	for pair := range bytes.SplitSeq(header, []byte{';'}) {
 		name, value, ok := bytes.Cut(bytes.Trim(pair, " \t"), []byte{'='})
 		if !ok || len(value) == 0 || len(name) > 64 {
 			continue
 		}
-		if r := cookieRank(name); r > rank {
-			best, rank = bytes.Trim(value, `"`), r
+		switch r := cookieRank(name); {
+		case r > rank:
+			best, bestName, rank, differ = bytes.Trim(value, `"`), name, r, false
+		case r == rank && r > 0 && bytes.Equal(name, bestName):
+			differ = differ || !bytes.Equal(bytes.Trim(value, `"`), best)
 		}
 	}
-	return best
+	return best, differ
 }
 
 func cookieRank(name []byte) int {

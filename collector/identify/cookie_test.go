@@ -15,3 +15,15 @@ func TestCookieOf(t *testing.T) {
 		}
 	}
 }
+
+// TestSessionCookies states when it matters which of equal names is read.
+func TestSessionCookies(t *testing.T) {
+	for header, want := range map[string]bool{
+		"session=a": false, "session=a; session=a": false, `session=a; session="a"`: false, "session=a; session=b": true,
+		"token=a; token=b": true, "token=a; token=b; session=c": false, "theme=a; theme=b; sid=c": false, "session=a; session2=b": false,
+	} {
+		if _, got := SessionCookies([]byte(header)); got != want {
+			t.Errorf("SessionCookies(%q) = %v, want %v", header, got, want)
+		}
+	}
+}

@@ -23,6 +23,8 @@ func (i *Identifier) digest(ev *Evidence) [2]uint64 {
 	d.one(ev.Query.Reveal())
 	d.one(ev.BasicUser)
 	d.one(ev.XFCC)
+	d.one(ev.ClientCert)
+	d.one(ev.ClientSubject)
 	d.one(ev.PeerURISAN)
 	d.one(ev.PeerSubject)
 	d.one(ev.PeerFingerprint)

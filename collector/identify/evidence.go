@@ -34,6 +34,9 @@ type Evidence struct {
 
 	// XFCC is a whole x-forwarded-client-cert header.
 	XFCC []byte
+	// ClientCert is a header that holds the client's certificate itself, and
+	// ClientSubject one that names its subject, where a proxy writes those instead.
+	ClientCert, ClientSubject []byte
 	// PeerURISAN, PeerSubject and PeerFingerprint are of the verified client
 	// certificate; the fingerprint is SHA-256 in hexadecimal.
 	PeerURISAN, PeerSubject, PeerFingerprint []byte

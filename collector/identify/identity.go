@@ -47,12 +47,13 @@ type flaw uint8
 const (
 	flawNone flaw = iota
 	flawXFCC
+	flawClientCert
 	flawAuthorization
 	flawName
 	flawCount
 )
 
-var flawNames = [flawCount]string{"", "malformed_xfcc", "malformed_authorization", "secret_in_name"}
+var flawNames = [flawCount]string{"", "malformed_xfcc", "malformed_client_certificate", "malformed_authorization", "secret_in_name"}
 
 // How many answers and names are remembered in each of two generations.
 const (
@@ -138,7 +139,9 @@ func (i *Identifier) recognise(ev *Evidence) *known {
 // fingerprint says nothing to anybody.
 func (i *Identifier) name(ev *Evidence, k *known) {
 	r := rules{Identifier: i, ev: ev, known: k, out: &k.identity}
-	r.hop = r.xfcc()
+	if r.hop = r.xfcc(); r.hop == nil {
+		r.hop = r.clientCert()
+	}
 	r.workload()
 	r.authorization = ParseAuthorization(ev.Authorization)
 	switch {
@@ -151,6 +154,8 @@ func (i *Identifier) name(ev *Evidence, k *known) {
 	case r.certificate():
 	case r.kubernetes():
 	case r.token():
+	case k.flaw != flawNone:
+		// Something was shown; who it names cannot be read.
 	case ev.Complete:
 		k.identity.Credential.Kind = schema.KindAnonymous
 	}

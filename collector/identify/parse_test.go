@@ -177,6 +177,14 @@ func TestParseAuthorization(t *testing.T) {
 		{`OAuth oauth_consumer_key="c1", oauth_token="FAKE"`, "oauth", schema.KindOAuthClient, "c1", "", ""},
 		{"OAuth FAKE", "oauth", schema.KindAPIKey, "", "", "FAKE"},
 		{"Negotiate FAKE", "negotiate", schema.KindUnknown, "", "", "Negotiate FAKE"},
+		{"Bearer\tFAKE", "bearer", schema.KindAPIKey, "", "", "FAKE"},
+		{"Bearer", "", schema.KindUnknown, "", "", ""},
+		{"Bearer ", "", schema.KindUnknown, "", "", ""},
+		{"Bearer undefined", "bearer", schema.KindUnknown, "", "", ""},
+		{"null", "", schema.KindUnknown, "", "", ""},
+		{"SharedKey account1:FAKE=", "sharedkey", schema.KindAPIKey, "account1", "", ""},
+		{`hmac username="ann", algorithm="hmac-sha256", signature="FAKE"`, "hmac", schema.KindAPIKey, "ann", "", ""},
+		{"TC3-HMAC-SHA256 Credential=AKIDFAKE0000FAKE/2026-01-01/cvm/tc3_request, SignedHeaders=host, Signature=FAKE", "tc3-hmac-sha256", schema.KindCloudKey, "AKIDFAKE0000FAKE", "", ""},
 		{"Turbo FAKE", "other", schema.KindUnknown, "", "", "Turbo FAKE"},
 	} {
 		a := ParseAuthorization(secret(tt.value))

@@ -164,14 +164,20 @@ func (b *builder) identify(d *head, truncated bool) *identify.Identity {
 	*ev = identify.Evidence{
 		Authorization: redact.NewSecret(d.authorization),
 		APIKey:        redact.NewSecret(d.apiKey),
-		SessionCookie: redact.NewSecret(identify.SessionCookie(d.cookie)),
 		XFCC:          d.xfcc,
-		Complete:      !truncated,
+		ClientCert:    d.clientCert,
+		ClientSubject: d.clientSubject,
+		// A secret in the path, as webhooks and bots have it, proves something too.
+		Complete: !truncated && !d.secretive && !d.bound && b.scrub.Object() == nil,
 	}
+	cookie, differ := identify.SessionCookies(d.cookie)
+	ev.SessionCookie = redact.NewSecret(cookie)
 	if ev.Authorization.Empty() {
 		ev.Authorization = redact.NewSecret(d.proxyAuthorization)
 	}
-	ev.QueryName, ev.Query = b.scrub.QueryCredential(d.target)
+	var again bool
+	ev.QueryName, ev.Query, again = b.scrub.QueryCredential(d.target)
+	d.doubtful = d.doubtful || differ || again
 	return b.identifier.Shared(ev)
 }
 

@@ -15,6 +15,8 @@ const (
 	// fieldUnseen is one of HTTP/2 whose name stands in a table slot that was
 	// filled where nobody saw it. It may be any.
 	fieldUnseen
+	// fieldSecretive is one that nobody knows, with the name of a credential.
+	fieldSecretive
 	// fieldOdd is one of HTTP/2 with capitals in its name: against the rules, so that
 	// a server refuses it, or takes it as meant.
 	fieldOdd
@@ -32,6 +34,8 @@ const (
 	fieldAPIKey
 	fieldCookie
 	fieldXFCC
+	fieldClientCert
+	fieldClientSubject
 	fieldUserAgent
 	fieldRequestID
 	fieldCorrelation
@@ -89,6 +93,11 @@ func fieldNamed(name []byte) field {
 		return fieldUserAgent
 	case "x-forwarded-client-cert":
 		return fieldXFCC
+	case "client-cert", "x-client-cert", "x-ssl-client-cert", "x-ssl-cert", "ssl-client-cert", "ssl-client-certificate", "x-arr-clientcert",
+		"x-amzn-mtls-clientcert", "x-amzn-mtls-clientcert-leaf", "x-forwarded-tls-client-cert":
+		return fieldClientCert
+	case "ssl-client-subject-dn", "ssl-client-s-dn", "x-ssl-client-s-dn", "x-ssl-client-dn", "x-ssl-client-subject-dn", "x-client-dn", "x-amzn-mtls-clientcert-subject":
+		return fieldClientSubject
 	case "x-request-id":
 		return fieldRequestID
 	case "x-correlation-id":
@@ -119,7 +128,32 @@ func fieldNamed(name []byte) field {
 		"x-redmine-api-key", "x-mbx-apikey", "x-cg-pro-api-key", "x-postmark-server-token", "xi-api-key":
 		return fieldAPIKey
 	}
+	if secretive(name) {
+		return fieldSecretive
+	}
 	return fieldOther
+}
+
+// secretive reports whether a header that is not known has the name of a credential, by
+// the word at its end. Whoever sends it may not be called anonymous.
+func secretive(name []byte) bool {
+	at := len(name)
+	for at > 0 && name[at-1] != '-' && name[at-1] != '_' {
+		at--
+	}
+	switch string(name[at:]) {
+	case "token", "key", "apikey", "secret", "auth", "authorization", "jwt", "credential", "credentials", "signature", "session", "password", "assertion":
+	default:
+		return false
+	}
+	// Proofs against forged requests prove nothing about the caller, the key of an
+	// idempotent request and of a handshake name things.
+	for _, harmless := range [...]string{"csrf", "xsrf", "idempotency", "websocket", "surrogate", "cache", "partition", "page", "continuation", "encryption"} {
+		if bytes.Contains(name, []byte(harmless)) {
+			return false
+		}
+	}
+	return true
 }
 
 // place returns where a head keeps a field, nil for those that are worked on
@@ -136,8 +170,8 @@ func (h *head) place(f field) *[]byte {
 		return &h.apiKey
 	case fieldCookie:
 		return &h.cookie
-	case fieldXFCC:
-		return &h.xfcc
+	case fieldClientSubject:
+		return &h.clientSubject
 	case fieldUserAgent:
 		return &h.userAgent
 	case fieldRequestID:
@@ -179,6 +213,12 @@ func (h *head) keep(f field, value []byte) {
 		h.once(&h.proxyAuthorization, value)
 	case fieldAPIKey:
 		h.once(&h.apiKey, value)
+	case fieldXFCC:
+		h.once(&h.xfcc, value)
+	case fieldClientCert:
+		h.certificate(value)
+	case fieldSecretive:
+		h.secretive = h.secretive || len(value) > 0
 	default:
 		if at := h.place(f); at != nil {
 			set(at, value)
@@ -196,6 +236,14 @@ func (h *head) once(at *[]byte, value []byte) {
 		*at = value
 	default:
 		*at = []byte{} // it was there, and said nothing
+	}
+}
+
+// certificate keeps a header with the client's certificate. A proxy may write it in
+// several forms (the leaf, the chain): the longest tells most.
+func (h *head) certificate(value []byte) {
+	if len(value) > len(h.clientCert) {
+		h.clientCert = value
 	}
 }
 

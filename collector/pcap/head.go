@@ -18,7 +18,7 @@ type head struct {
 	cookie, xfcc, userAgent, requestID, correlation []byte
 	traceParent, b3TraceID, tenant, upgrade         []byte
 	location, contentType, contentEncoding          []byte
-	grpcStatus                                      []byte
+	grpcStatus, clientCert, clientSubject           []byte
 
 	// statusKnown and unseen are of HTTP/2: that an answer's status was legible,
 	// and that fields were not, because their table slots were filled unseen.
@@ -26,6 +26,9 @@ type head struct {
 	// doubtful says that a field on which the call hangs came twice with other
 	// values: readers differ about which of them counts.
 	doubtful bool
+	// secretive says that a header which is not known has the name of a credential, bound
+	// that the connection was proven before (NTLM): silence is no anonymity then.
+	secretive, bound bool
 	// cookies counts the cookie headers of HTTP/1 behind the first.
 	cookies int
 	// authority, scheme and protocol are those of HTTP/2.

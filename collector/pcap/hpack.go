@@ -384,9 +384,10 @@ func (r *blockReader) evict(size int) {
 // found takes a field. known says that its value is the sender's.
 func (r *blockReader) found(f field, value []byte, known bool) {
 	h := r.head
-	if f == fieldOther || f == fieldOdd {
+	if f == fieldOther || f == fieldOdd || f == fieldSecretive {
 		r.regular = true
 		h.doubtful = h.doubtful || f == fieldOdd
+		h.secretive = h.secretive || f == fieldSecretive
 		return
 	}
 	if f == fieldUnseen || !known {

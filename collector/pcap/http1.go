@@ -85,6 +85,8 @@ type http1 struct {
 	answer  messageReader
 	// head is the one that was parsed last; all connections share it.
 	head *head
+	// shaken says that a request began a handshake that proves the connection itself.
+	shaken bool
 	pairing
 }
 

@@ -1,6 +1,8 @@
 package pcap
 
 import (
+	"github.com/scopedrift/scopedrift/collector/identify"
+	"github.com/scopedrift/scopedrift/collector/redact"
 	"github.com/scopedrift/scopedrift/schema"
 )
 
@@ -139,6 +141,8 @@ func (h *http1) onRequest(r *messageReader, seq uint32, truncated bool) {
 	h.answersSince, h.lastEndKnown = 0, false
 	h.requests++
 	x.ordinal = h.requests
+	h.shaken = h.shaken || identify.ConnectionBound(redact.NewSecret(h.head.authorization))
+	h.head.bound = h.shaken
 	h.out.request(h.conn.origin(h.client), h.requests, x, h.head, truncated)
 	h.out.grpcRequest(x, h.head)
 	h.last = x

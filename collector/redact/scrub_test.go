@@ -137,12 +137,30 @@ func TestQueryCredential(t *testing.T) {
 	for _, tt := range []struct{ target, name, value string }{
 		{"/a", "", ""}, {"/a?x=1", "", ""}, {"/a?key=", "", ""}, {"/a?key=FAKE1x2y3z", "key", "FAKE1x2y3z"}, {"/a?key=title", "", ""}, {"/a?code=404&sid=12", "", ""}, {"/a?API_KEY=FAKE#x", "api_key", "FAKE"},
 		{"/a?sig=FAKE1a2b&access_token=FAKE2&key=FAKE3a4b", "access_token", "FAKE2"}, {"/a?x=1#key=FAKE1x2y3z", "", ""},
+		{"/a?acc%65ss_token=FAKE1&x=y", "access_token", "FAKE1"}, {"/a?access_token=FAKE1&access_token=FAKE1", "access_token", "FAKE1"},
+		{"/a?key=FAKE1x2y3z&key=FAKE2x2y3z&api_key=FAKE3", "api_key", "FAKE3"},
 		{"/a?token=89b198b8844824ca15b8b379c26fc1b7dfcba368", "token", "89b198b8844824ca15b8b379c26fc1b7dfcba368"},
 		{"/a?X-Amz-Signature=FAKE&X-Amz-Credential=AKIAFAKE0000FAKE0000%2F2026", "x-amz-credential", "AKIAFAKE0000FAKE0000%2F2026"},
 	} {
-		name, value := s.QueryCredential([]byte(tt.target))
+		name, value, differ := s.QueryCredential([]byte(tt.target))
+		if differ {
+			t.Errorf("QueryCredential(%q) says that values differ", tt.target)
+		}
 		if string(name) != tt.name || string(value.Reveal()) != tt.value {
 			t.Errorf("QueryCredential(%q) = %q, %q; want %q, %q", tt.target, name, value.Reveal(), tt.name, tt.value)
+		}
+	}
+}
+
+// TestQueryCredentialTwice states when two readers find two.
+func TestQueryCredentialTwice(t *testing.T) {
+	s := NewScrubber(nil)
+	for target, want := range map[string]bool{
+		"/a?access_token=FAKE1&access_token=FAKE2": true, "/a?access_token=FAKE1&acc%65ss_token=FAKE2": true, "/a?access_token=FAKE1&Access_Token=FAKE1": false,
+		"/a?access_token=FAKE1&api_key=FAKE2": false, "/a?api_key=FAKE1&api_key=FAKE2&access_token=FAKE3": false,
+	} {
+		if _, _, got := s.QueryCredential([]byte(target)); got != want {
+			t.Errorf("QueryCredential(%q) says %v, want %v", target, got, want)
 		}
 	}
 }

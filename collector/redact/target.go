@@ -161,11 +161,13 @@ var credentialNameBytes = func() (names [len(credentialNames)][]byte) {
 // QueryCredential returns the credential that a target's query carries, and the
 // name of its parameter in lower case: access_token, api_key, sig and their
 // like. Where there are several, the one that says most about the caller. The
-// value aliases target and is as the client wrote it, escapes included.
-func (s *Scrubber) QueryCredential(target []byte) (name []byte, value Secret) {
+// value aliases target and is as the client wrote it, escapes included. Differ says
+// that the parameter stands there again with another value: readers take the first or
+// the last.
+func (s *Scrubber) QueryCredential(target []byte) (name []byte, value Secret, differ bool) {
 	i := bytes.IndexByte(target, '?')
 	if i < 0 {
-		return nil, Secret{}
+		return nil, Secret{}, false
 	}
 	query := target[i+1:]
 	if i := bytes.IndexByte(query, '#'); i >= 0 {
@@ -176,18 +178,39 @@ func (s *Scrubber) QueryCredential(target []byte) (name []byte, value Secret) {
 		var part []byte
 		part, query, _ = bytes.Cut(query, []byte("&"))
 		n, v, _ := bytes.Cut(part, []byte("="))
-		if len(v) == 0 || len(n) > maxQueryName {
+		if len(v) == 0 || len(n) > 3*maxQueryName {
 			continue
 		}
-		for rank, known := range credentialNames[:best] {
-			if equalFold(n, known) && (rank < weakNames || secretLooking(v)) {
-				best, value = rank, NewSecret(v)
-				break
+		if bytes.IndexByte(n, '%') >= 0 {
+			n = unescapedName(n)
+		}
+		for rank, known := range credentialNames[:min(best+1, len(credentialNames))] {
+			if !equalFold(n, known) || rank >= weakNames && !secretLooking(v) {
+				continue
 			}
+			if rank == best {
+				differ = differ || !bytes.Equal(v, value.Reveal())
+			} else {
+				best, value, differ = rank, NewSecret(v), false
+			}
+			break
 		}
 	}
 	if best == len(credentialNames) {
-		return nil, Secret{}
+		return nil, Secret{}, false
 	}
-	return credentialNameBytes[best], value
+	return credentialNameBytes[best], value, differ
+}
+
+// unescapedName undoes the escapes in the name of a query parameter.
+func unescapedName(name []byte) []byte {
+	out := make([]byte, 0, len(name))
+	for len(name) > 0 {
+		c, n := name[0], 1
+		if c == '%' {
+			c, n = escape(name)
+		}
+		out, name = append(out, c), name[n:]
+	}
+	return out
 }
