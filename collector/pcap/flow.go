@@ -66,12 +66,14 @@ func (t *table) packet(p *packet) {
 	for c != nil && (c.hash != hash || c.key != key) {
 		c = c.sibling
 	}
-	if c != nil && (c.unrelated(from, p) || c.misfits(from, p)) {
+	replaced := false
+	if c != nil && (c.unrelated(from, p) || c.misfits(from, p) || c.goesOn(from, p)) {
+		replaced = !c.over
 		t.remove(c)
 		c = nil
 	}
 	if c == nil {
-		c = &connection{table: t, key: key, hash: hash, last: t.now}
+		c = &connection{table: t, key: key, hash: hash, last: t.now, replaced: replaced}
 		c.proto = t.begin(c)
 		t.stats.Connections++
 		t.insert(c)

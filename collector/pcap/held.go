@@ -100,16 +100,21 @@ func (c *connection) skipsHolding() bool {
 	return unread || c.over
 }
 
-// progress hands on what can be handed on, and declares holes final.
-func (c *connection) progress(p *packet) {
+// progress hands on what can be handed on after a packet of a side, and declares holes
+// final.
+func (c *connection) progress(by side, p *packet) {
 	for len(c.dirs[0].held) > 0 || len(c.dirs[1].held) > 0 {
 		if c.drain() {
 			continue
 		}
-		if !c.final(p) {
+		switch c.final(by, p) {
+		case holeOpen:
 			return
+		case holeFinal:
+			c.force()
+		case holeRefused:
+			c.refuse(c.oldest())
 		}
-		c.force()
 	}
 }
 
@@ -141,9 +146,16 @@ func (c *connection) drain() bool {
 	return any
 }
 
-// final reports whether the hole that blocks the oldest held segment will never
-// be filled.
-func (c *connection) final(p *packet) bool {
+// What becomes of a hole: it may still be filled, it never will, or what is behind it
+// was not taken.
+const (
+	holeOpen = iota
+	holeFinal
+	holeRefused
+)
+
+// final says what becomes of the hole that blocks the oldest held segment.
+func (c *connection) final(by side, p *packet) int {
 	limits := &c.table.limits
 	from := c.oldest()
 	d := &c.dirs[from]
@@ -151,10 +163,29 @@ func (c *connection) final(p *packet) bool {
 	waited, packets := p.nanos-s.nanos, p.number-s.number
 	if before(d.next, s.seq) && c.dirs[from.other()].seen && !(d.hasAcked && before(d.next, d.acked)) {
 		// Not acknowledged: the sender will send it again.
-		return waited > int64(limits.Retransmission)
+		switch {
+		case waited <= int64(limits.Retransmission):
+			return holeOpen
+		case by != from && p.flags&flagACK != 0:
+			// Nor is it now. Whoever sends beyond what the receiver has room for would
+			// have us wait there for what is long sent.
+			return holeRefused
+		case waited <= 2*int64(limits.Retransmission):
+			return holeOpen
+		}
+		return holeFinal
 	}
-	return packets >= uint64(limits.ReorderPackets) && waited >= int64(limits.ReorderTime) ||
-		waited >= 100*int64(limits.ReorderTime) || packets >= 64*uint64(limits.ReorderPackets)
+	if packets >= uint64(limits.ReorderPackets) && waited >= int64(limits.ReorderTime) ||
+		waited >= 100*int64(limits.ReorderTime) || packets >= 64*uint64(limits.ReorderPackets) {
+		return holeFinal
+	}
+	return holeOpen
+}
+
+// refuse forgets what is held of a direction: the receiver did not take it.
+func (c *connection) refuse(from side) {
+	c.table.stats.Dropped[dropUnwanted] += uint64(len(c.dirs[from].held))
+	c.release(from)
 }
 
 // oldest returns the side whose first held segment came first.

@@ -75,6 +75,9 @@ type direction struct {
 	// highest that this direction's bytes were acknowledged up to by the peer.
 	first, next, acked uint32
 	heldBytes          uint32
+	// mark is where span bytes begin: those that were given up last, or, of a
+	// direction that has ended, what came behind its end.
+	mark, span uint32
 	// held are segments that came too early, in order and without overlap.
 	held []segment
 	// newest is where in the ring the newest piece is of what passed last (recall.go).
@@ -97,8 +100,10 @@ type connection struct {
 	// conflicting says that the same place was sent with different bytes: from
 	// there on nothing is certain.
 	conflicting bool
-	// far counts the packets in a row that do not fit the numbers at all.
-	far int32
+	// replaced says that it took the place of one that was not seen to end.
+	replaced bool
+	// far counts the packets in a row, of each side, that do not fit the numbers.
+	far [2]uint8
 
 	dirs  [2]direction
 	proto protocol
@@ -124,7 +129,7 @@ func (c *connection) packet(from side, p *packet) {
 		p.seq++ // data may follow in the same packet (fast open)
 	}
 	if len(p.payload) == 0 && p.missing == 0 && p.flags&(flagFIN|flagRST) == 0 {
-		c.progress(p)
+		c.progress(from, p)
 		return
 	}
 	if !c.over && d.closed && p.flags&flagRST != 0 && p.seq == d.next {
@@ -135,7 +140,7 @@ func (c *connection) packet(from side, p *packet) {
 	}
 	if c.over || d.closed {
 		n := uint32(len(p.payload)) + p.missing
-		late := n > 0 && before(d.next, p.seq+n)
+		late := n > 0 && (before(d.next, p.seq+n) || before(p.seq, d.first))
 		if !c.over && len(p.payload) > 0 && d.contradicts(&c.table.recall, p.seq, p.payload) {
 			// The end may have been forged, and this be what arrived.
 			c.table.stats.Conflicting++
@@ -143,6 +148,7 @@ func (c *connection) packet(from side, p *packet) {
 		}
 		if late {
 			c.table.stats.drop(dropLate)
+			d.mark, d.span = p.seq, n
 		} else {
 			c.table.stats.Retransmitted++ // or a reset, which ends what is over
 		}
@@ -165,13 +171,20 @@ func (c *connection) packet(from side, p *packet) {
 	}
 	switch {
 	case before(s.end(), d.next) || s.end() == d.next && !s.fin && !s.rst:
-		c.table.stats.Retransmitted++
+		switch n := s.end() - s.seq; {
+		case d.gaveUp(s.seq, n):
+			c.table.stats.drop(dropGivenUp)
+		case d.precedes(s.seq, n):
+			c.table.stats.drop(dropBefore)
+		default:
+			c.table.stats.Retransmitted++
+		}
 	case len(d.held) == 0 && c.ready(from, &s):
 		c.deliver(from, &s)
 	default:
 		c.hold(from, s)
 	}
-	c.progress(p)
+	c.progress(from, p)
 }
 
 // attach learns where the directions stand from the first packets.
@@ -199,7 +212,9 @@ func (c *connection) attach(from side, p *packet) {
 		// What the sender had received when it sent this: an answer that was
 		// lost before is then seen as a hole instead of shifting the pairs.
 		// Where the second packet of a handshake was lost, the third says the same.
-		peer.start(p.ack, d.fromSYN && d.first == p.seq && !d.dataSeen)
+		// Not so where a handshake may have been forged in the middle of another
+		// connection, which goes on: then the second packet never was.
+		peer.start(p.ack, d.fromSYN && d.first == p.seq && !d.dataSeen && !c.replaced)
 	}
 }
 
@@ -229,15 +244,36 @@ const maxAhead = 1 << 26
 // the connection is better begun anew, as one seen from its middle.
 func (c *connection) misfits(from side, p *packet) bool {
 	d := &c.dirs[from]
-	if !d.started || p.flags&(flagSYN|flagRST) != 0 || len(p.payload) == 0 {
+	if !d.started || p.flags&(flagSYN|flagRST) != 0 || len(p.payload) < 2 { // one byte is a keep-alive
 		return false
 	}
-	if distance := int32(p.seq - d.next); distance < maxAhead && distance > -maxAhead {
-		c.far = 0
+	distance, n := int32(p.seq-d.next), uint32(len(p.payload))
+	fits := distance < maxAhead && distance > -maxAhead
+	if fits && distance < 0 && !d.closed {
+		// It was given up, or comes before the handshake, which may have been forged.
+		fits = !d.gaveUp(p.seq, n) && !(d.fromSYN && d.precedes(p.seq, n))
+	}
+	if fits {
+		c.far[from] = 0
 		return false
 	}
-	c.far++
-	return c.far >= 4
+	c.far[from]++
+	return c.far[from] >= 4
+}
+
+// precedes reports whether n bytes from seq on come before what was seen first.
+func (d *direction) precedes(seq, n uint32) bool { return n > 1 && !before(d.first, seq+n) }
+
+// gaveUp reports whether n bytes from seq on were given up, in part at least.
+func (d *direction) gaveUp(seq, n uint32) bool {
+	return seq-d.mark < d.span || n > 0 && d.mark-seq < n && d.span > 0
+}
+
+// goesOn reports whether what came behind the end of a direction was acknowledged: then
+// that end was forged, or these are numbers of a later connection.
+func (c *connection) goesOn(from side, p *packet) bool {
+	peer := &c.dirs[from.other()]
+	return peer.closed && peer.span > 0 && p.flags&(flagSYN|flagRST|flagACK) == flagACK && p.ack-peer.mark-1 < peer.span
 }
 
 // ready reports whether a segment can be handed on now.
@@ -281,7 +317,7 @@ func (c *connection) deliver(from side, s *segment) {
 	if s.rst {
 		c.finish()
 	} else if s.fin && !d.closed {
-		d.closed = true
+		d.closed, d.span = true, 0
 		d.next++
 		c.proto.end(from, s.nanos)
 		if c.dirs[from.other()].closed {
@@ -295,6 +331,10 @@ func (c *connection) lose(from side, n uint32) {
 	d := &c.dirs[from]
 	seq := d.next
 	d.next += n
+	if d.span == 0 || d.mark+d.span != seq {
+		d.mark, d.span = seq, 0
+	}
+	d.span += n
 	if d.seen {
 		c.table.stats.Gaps++
 		c.table.stats.GapBytes += uint64(n)
@@ -316,6 +356,9 @@ func (c *connection) finish() {
 	c.proto.close()
 	c.proto = nothing
 	for i := range c.dirs {
+		if d := &c.dirs[i]; !d.closed {
+			d.closed, d.span = true, 0
+		}
 		c.release(side(i))
 		c.dirs[i].newest = 0
 	}

@@ -1,0 +1,112 @@
+package pcap
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What a receiver does not take, since its numbers are no good, must not keep a reader
+// from what it does take. The client here writes its own packets; the server is honest.
+
+// many are requests and answers from the given numbers on, each with its own path.
+func many(client, server uint32, first, last int, pause time.Duration) (all []tcp, c, s uint32) {
+	for i := first; i <= last; i++ {
+		q := "GET /" + strconv.Itoa(i) + " HTTP/1.1\r\nHost: a\r\n\r\n"
+		a := "HTTP/1.1 " + strconv.Itoa(200+i) + " A\r\nContent-Length: 4\r\n\r\nbody"
+		turn := turnAt(client, server, q, a)
+		turn[0].after = pause
+		all = append(all, turn...)
+		client, server = client+uint32(len(q)), server+uint32(len(a))
+	}
+	return all, client, server
+}
+
+// judgeMany counts the calls of many by whether they were found with their answer, and
+// complains of those that are certain and wrong.
+func judgeMany(t *testing.T, name string, sink *collected) (right int) {
+	t.Helper()
+	for i := range sink.calls {
+		c := &sink.calls[i]
+		n, err := strconv.Atoi(strings.TrimPrefix(c.Path, "/"))
+		switch {
+		case err == nil && int(c.Status) == 200+n:
+			right++
+		case c.Quality.Certain():
+			t.Errorf("%s: %s is certain", name, line(c))
+		}
+	}
+	return right
+}
+
+func TestWhatReceiversDoNotTake(t *testing.T) {
+	const calls = 60
+	before, c, s := many(70, 30, 1, 5, 0)
+	rest, _, _ := many(c, s, 6, calls, 300*time.Millisecond)
+	junk := func(ahead uint32, n int) (all []tcp) {
+		for i := range n {
+			all = append(all, tcp{from: 'c', seq: c + ahead + uint32(i*len(q1)), ack: s, flags: ack, text: q1})
+		}
+		return all
+	}
+	forged := "GET /public HTTP/1.1\r\nHost: a\r\n\r\n"
+	for _, x := range []struct {
+		name string
+		// put in behind the fifth call
+		segments []tcp
+		least    int // of all calls are found with their answers
+		reason   string
+	}{
+		{"nothing", nil, calls, ""},
+		{"one segment far ahead", junk(1<<20, 1), calls, dropUnwanted},
+		{"one segment ahead, soon reached", junk(1000, 1), 10, ""},
+		{"more than is held", junk(1<<20, 1100), calls - 8, dropGivenUp},
+		{"an end ahead", []tcp{{from: 'c', seq: c + 500, ack: s, flags: finAck}}, calls - 12, dropLate},
+		{"a reset ahead", []tcp{{from: 'c', seq: c + 500, ack: s, flags: flagRST | flagACK}}, calls - 12, dropLate},
+		{"a reset that another forged", []tcp{{from: 'c', seq: c, ack: s, flags: flagRST | flagACK}}, calls - 6, dropLate},
+		{"a reset of the server that another forged", []tcp{{from: 's', seq: s, ack: c, flags: flagRST | flagACK}}, calls - 6, dropLate},
+		{"an end that another forged", []tcp{{from: 'c', seq: c, ack: s, flags: finAck}}, calls - 6, dropLate},
+		{"an acknowledgement of what was never sent", []tcp{{from: 'c', seq: c, ack: s + 1<<20, flags: ack, text: forged}}, calls - 12, ""},
+		{"a handshake in the middle", []tcp{{from: 'c', seq: c - 1, flags: syn}}, calls - 5, ""},
+		{"a handshake elsewhere", []tcp{{from: 'c', seq: c + 90_000, flags: syn}}, calls - 5, dropBefore},
+		{"a handshake far off", []tcp{{from: 'c', seq: c + 1<<30, flags: syn}}, calls - 5, ""},
+	} {
+		capture := join(opened(70, 30), before, x.segments, rest)
+		sink, stats := read(t, Config{}, bytes.NewReader(wired(capture)))
+		if right := judgeMany(t, x.name, sink); right < x.least || x.reason != "" && stats.Dropped[x.reason] == 0 {
+			t.Errorf("%s: %d of %d calls, want %d; %v, %d sent again\n", x.name, right, calls, x.least, stats.Dropped, stats.Retransmitted)
+		}
+		if n := stats.Retransmitted; n > 2 && x.name != "a handshake in the middle" {
+			t.Errorf("%s: %d segments pass for sent again", x.name, n)
+		}
+	}
+}
+
+// TestHandshakeInTheMiddle: a client asks for what it may not have, and has its own
+// forged handshake between that and a request for what it may: the connection goes on
+// as it was, and the answers come in order.
+func TestHandshakeInTheMiddle(t *testing.T) {
+	n, m := uint32(ql), uint32(al)
+	for name, forged := range map[string][]tcp{
+		"syn":               {{from: 'c', seq: 70 + n - 1, flags: syn}},
+		"syn and challenge": {{from: 'c', seq: 70 + n - 1, flags: syn}, {from: 's', seq: 30, ack: 70 + n, flags: ack}},
+		"syn with data":     {{from: 'c', seq: 70 + n - 1, flags: syn, text: q2}},
+	} {
+		for _, later := range [][]tcp{
+			{{from: 'c', seq: 70 + n, ack: 30, flags: ack, text: q2}, {from: 's', seq: 30, ack: 70 + n, flags: ack, text: a1}, {from: 's', seq: 30 + m, ack: 70 + 2*n, flags: ack, text: a2}},
+			{{from: 'c', seq: 70 + n, ack: 30, flags: ack, text: q2}, {from: 's', seq: 30, ack: 70 + 2*n, flags: ack, text: a1}, {from: 's', seq: 30 + m, ack: 70 + 2*n, flags: ack, text: a2}},
+			{{from: 'c', seq: 70 + n, ack: 30, flags: ack}, {from: 'c', seq: 70 + n, ack: 30, flags: ack, text: q2}, {from: 's', seq: 30, ack: 70 + 2*n, flags: ack, text: a1 + a2}},
+		} {
+			capture := slices.Concat(opened(70, 30), []tcp{{from: 'c', seq: 70, ack: 30, flags: ack, text: q1}}, forged, later)
+			sink, _ := read(t, Config{}, bytes.NewReader(wired(capture)))
+			for i := range sink.calls {
+				if c := &sink.calls[i]; c.Quality.Certain() && (c.Path == "/1") != (c.Status == 201) {
+					t.Errorf("%s: %s is certain", name, line(c))
+				}
+			}
+		}
+	}
+}
