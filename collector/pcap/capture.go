@@ -225,6 +225,7 @@ func (r *run) packets(ctx context.Context, reader recordReader) error {
 		rec record
 		p   packet
 	)
+	defer r.lostInFile(reader)
 	for {
 		if r.stats.Packets&1023 == 0 && ctx.Err() != nil {
 			return ctx.Err()
@@ -261,6 +262,16 @@ func (r *run) packets(ctx context.Context, reader recordReader) error {
 		r.table.packet(&p)
 		if err := r.putFull(ctx); err != nil {
 			return err
+		}
+	}
+}
+
+// lostInFile takes over what a file says that it lost.
+func (r *run) lostInFile(reader recordReader) {
+	if ng, ok := reader.(*ngReader); ok {
+		if n := ng.lost(); n > 0 {
+			r.stats.Dropped[lostInKernel] += n
+			r.skipped[schema.Lost+lostInKernel] += n
 		}
 	}
 }

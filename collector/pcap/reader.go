@@ -107,11 +107,19 @@ type classicReader struct {
 }
 
 func newClassicReader(r *bufio.Reader) (*classicReader, error) {
-	c := &classicReader{r: r, order: binary.LittleEndian, unit: 1000, header: 16}
+	c := &classicReader{r: r}
 	head, err := r.Peek(24)
 	if err != nil {
 		return nil, errors.New("the file ends inside its header: it is no whole capture; copy it again")
 	}
+	c.begin(head)
+	_, err = r.Discard(24)
+	return c, err
+}
+
+// begin reads a file header.
+func (c *classicReader) begin(head []byte) {
+	c.order, c.unit, c.header = binary.LittleEndian, 1000, 16
 	switch binary.BigEndian.Uint32(head) {
 	case magicMicros:
 		c.order = binary.BigEndian
@@ -126,8 +134,20 @@ func newClassicReader(r *bufio.Reader) (*classicReader, error) {
 	}
 	// The upper bits say how long a frame check sequence is.
 	c.link = linkType(c.order.Uint32(head[20:]) & 0xffff)
-	_, err = r.Discard(24)
-	return c, err
+}
+
+// joined reports whether a file header stands where a packet should: files were put
+// together as they are. A packet with these bytes would be of no length.
+func joined(head []byte) bool {
+	var order binary.ByteOrder = binary.LittleEndian
+	switch binary.BigEndian.Uint32(head) {
+	case magicMicros, magicNanos, magicPatched:
+		order = binary.BigEndian
+	case magicMicrosSwapped, magicNanosSwapped, magicPatchedSwapped:
+	default:
+		return false
+	}
+	return order.Uint16(head[4:]) == 2 && order.Uint16(head[6:]) <= 4 && order.Uint64(head[8:]) == 0
 }
 
 func (c *classicReader) next(rec *record) error {
@@ -135,6 +155,16 @@ func (c *classicReader) next(rec *record) error {
 		return err
 	}
 	head, err := c.r.Peek(c.header)
+	for err == nil && joined(head) {
+		if head, err = c.r.Peek(24); err != nil {
+			return cut(err, 1)
+		}
+		c.begin(head)
+		if _, err = c.r.Discard(24); err != nil {
+			return err
+		}
+		head, err = c.r.Peek(c.header)
+	}
 	if err != nil {
 		return cut(err, len(head))
 	}
@@ -143,16 +173,16 @@ func (c *classicReader) next(rec *record) error {
 	if length > maxBlock {
 		return fmt.Errorf("a packet claims to be %d bytes long", length)
 	}
-	if _, err := c.r.Discard(c.header); err != nil {
-		return err
+	size := c.header + int(length)
+	if size > readBuffer {
+		return skip(c.r, size)
 	}
-	if length > readBuffer {
-		return skip(c.r, int(length))
-	}
-	if rec.data, err = c.r.Peek(int(length)); err != nil {
+	// Header and packet at once: of a file that still grows, what is there of them is
+	// left for later.
+	if head, err = c.r.Peek(size); err != nil {
 		return cut(err, 1)
 	}
-	c.used = int(length)
+	rec.data, c.used = head[c.header:], size
 	rec.nanos, rec.link = seconds*1e9+fraction*c.unit, c.link
 	rec.wire = wireLength(wire, length)
 	return nil
@@ -199,6 +229,7 @@ const (
 	blockInterface = 1
 	blockPacketOld = 2
 	blockSimple    = 3
+	blockCounts    = 5
 	blockPacket    = 6
 	blockSecrets   = 10
 )
@@ -210,9 +241,10 @@ const secretsTLS = 0x544c534b
 type ngInterface struct {
 	link    linkType
 	snap    uint32
-	binary  bool  // resolution is 2^-power rather than 10^-power
-	power   uint8 // of the resolution
-	offsetS int64 // seconds to add
+	binary  bool   // resolution is 2^-power rather than 10^-power
+	power   uint8  // of the resolution
+	offsetS int64  // seconds to add
+	dropped uint64 // packets that were not written, as far as the file says
 }
 
 // ngReader reads the pcapng format: any number of sections, each with its own
@@ -224,6 +256,10 @@ type ngReader struct {
 	used       int
 	// secrets takes those that stand in the file; it may be nil.
 	secrets *TLSKeys
+	// last is the time of the last packet that had one.
+	last int64
+	// dropped is how many packets the file says that it lost, since that was asked last.
+	dropped uint64
 }
 
 func (n *ngReader) next(rec *record) error {
@@ -283,7 +319,7 @@ func (n *ngReader) section() error {
 // block reads one block; it reports whether that gave a packet.
 func (n *ngReader) block(kind uint32, length int, rec *record) (bool, error) {
 	switch kind {
-	case blockInterface, blockPacket, blockPacketOld, blockSimple, blockSecrets:
+	case blockInterface, blockPacket, blockPacketOld, blockSimple, blockSecrets, blockCounts:
 	default:
 		_, err := n.r.Discard(length)
 		if err != nil {
@@ -306,12 +342,19 @@ func (n *ngReader) block(kind uint32, length int, rec *record) (bool, error) {
 	case blockSecrets:
 		n.keys(body)
 		return false, nil
+	case blockCounts:
+		n.counts(body)
+		return false, nil
 	case blockSimple:
 		return true, n.simple(body, rec)
 	default:
 		return true, n.packet(kind, body, rec)
 	}
 }
+
+// maxOffset bounds the seconds that may be added to the times of an interface: more
+// cannot be told in nanoseconds.
+const maxOffset = 4e9
 
 // keys reads a block of secrets. What is no key log tells nothing, and is no
 // reason to read no further.
@@ -324,26 +367,62 @@ func (n *ngReader) keys(body []byte) {
 	}
 }
 
+// counts reads how many packets an interface, or the system, had no room for. A later
+// block counts on from an earlier one.
+func (n *ngReader) counts(body []byte) {
+	if len(body) < 12 || int64(n.order.Uint32(body)) >= int64(len(n.interfaces)) {
+		return
+	}
+	in, sum := &n.interfaces[n.order.Uint32(body)], uint64(0)
+	n.options(body[12:], func(code uint16, value []byte) {
+		if (code == 5 || code == 7) && len(value) == 8 {
+			if c := n.order.Uint64(value); c < 1<<48 { // all bits say that it is not known
+				sum += c
+			}
+		}
+	})
+	if sum > in.dropped {
+		n.dropped += sum - in.dropped
+		in.dropped = sum
+	}
+}
+
+// lost returns how many packets the file says were lost, since it was asked last.
+func (n *ngReader) lost() uint64 {
+	lost := n.dropped
+	n.dropped = 0
+	return lost
+}
+
+// options hands on the options of a block, up to the first that cannot be.
+func (n *ngReader) options(b []byte, each func(code uint16, value []byte)) {
+	for len(b) >= 4 {
+		code, size := n.order.Uint16(b), int(n.order.Uint16(b[2:]))
+		if b = b[4:]; size > len(b) || code == 0 {
+			return
+		}
+		each(code, b[:size])
+		b = b[min((size+3)&^3, len(b)):]
+	}
+}
+
 // describe reads an interface description block.
 func (n *ngReader) describe(body []byte) error {
 	if len(body) < 8 {
 		return errors.New("an interface description is too short")
 	}
 	in := ngInterface{link: linkType(n.order.Uint16(body)), snap: n.order.Uint32(body[4:]), power: 6}
-	for options := body[8:]; len(options) >= 4; {
-		code, size := n.order.Uint16(options), int(n.order.Uint16(options[2:]))
-		options = options[4:]
-		if size > len(options) || code == 0 {
-			break
-		}
+	n.options(body[8:], func(code uint16, value []byte) {
 		switch {
-		case code == 9 && size >= 1:
-			in.power, in.binary = options[0]&0x7f, options[0]&0x80 != 0
-		case code == 14 && size >= 8:
-			in.offsetS = int64(n.order.Uint64(options))
+		case code == 9 && len(value) >= 1:
+			in.power, in.binary = value[0]&0x7f, value[0]&0x80 != 0
+		case code == 14 && len(value) >= 8:
+			// Beyond some thousand years it is no offset.
+			if s := int64(n.order.Uint64(value)); s > -maxOffset && s < maxOffset {
+				in.offsetS = s
+			}
 		}
-		options = options[min((size+3)&^3, len(options)):]
-	}
+	})
 	n.interfaces = append(n.interfaces, in)
 	return nil
 }
@@ -368,10 +447,12 @@ func (n *ngReader) packet(kind uint32, body []byte, rec *record) error {
 	rec.data, rec.link = body[20:20+size], in.link
 	rec.wire = wireLength(n.order.Uint32(body[16:]), size)
 	rec.nanos = in.nanos(uint64(n.order.Uint32(body[4:]))<<32 | uint64(n.order.Uint32(body[8:])))
+	n.last = rec.nanos
 	return nil
 }
 
-// simple reads a simple packet block: the first interface, and no time.
+// simple reads a simple packet block: the first interface, and no time. That of the
+// packet before is near.
 func (n *ngReader) simple(body []byte, rec *record) error {
 	if len(body) < 4 || len(n.interfaces) == 0 {
 		return errors.New("a simple packet has no interface or no length")
@@ -382,7 +463,7 @@ func (n *ngReader) simple(body []byte, rec *record) error {
 		size = snap
 	}
 	rec.data = body[4:min(int64(len(body)), 4+int64(size))]
-	rec.link, rec.nanos = n.interfaces[0].link, 0
+	rec.link, rec.nanos = n.interfaces[0].link, n.last
 	rec.wire = wireLength(wire, uint32(len(rec.data)))
 	return nil
 }

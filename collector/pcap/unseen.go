@@ -11,8 +11,10 @@ type unseen struct {
 // The reasons for calls of which the tap lost the request, or both the request
 // and the border to the next.
 const (
-	lostRequest = schema.Lost + "request_not_captured"
-	lostBorder  = schema.Lost + "border_between_messages"
+	// lostInKernel are packets that whoever captured had no room for, as a file says.
+	lostInKernel = "kernel_drops"
+	lostRequest  = schema.Lost + "request_not_captured"
+	lostBorder   = schema.Lost + "border_between_messages"
 )
 
 // tell adds to the skipped units of the next batch what was not seen since the
