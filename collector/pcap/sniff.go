@@ -225,6 +225,7 @@ type tlsReader struct {
 	stats *Stats
 	hello []byte
 	first chunk
+	from  side // of the hello
 	done  bool
 }
 
@@ -237,11 +238,15 @@ func (t *tlsReader) data(from side, c chunk) (protocol, chunk) {
 		if len(c.data) < 6 || c.data[0] != recordHandshake || c.data[5] != messageClientHello {
 			return next, c
 		}
-		t.first = c
+		t.first, t.from = c, from
+	}
+	if from != t.from {
+		t.count() // an answer to half a hello: the rest of it is lost
+		return next, c
 	}
 	n := min(len(c.data), maxHello-len(t.hello))
 	t.hello = append(t.hello, c.data[:n]...)
-	if len(t.hello) < 5+int(binary.BigEndian.Uint16(t.hello[3:])) && len(t.hello) < maxHello {
+	if !helloWhole(t.hello) && len(t.hello) < maxHello {
 		t.stats.Unread[speaksTLS]++
 		return t, chunk{}
 	}
@@ -269,18 +274,50 @@ func (t *tlsReader) count() {
 		return
 	}
 	t.done = true
-	t.stats.countServer(serverName(t.hello))
+	t.stats.countServer(serverName(helloOf(t.hello)))
+}
+
+// helloOf returns the handshake messages in a row of records, of which the last may be
+// cut, without the heads of the records.
+func helloOf(b []byte) []byte {
+	if len(b) >= 5 && len(b) <= 5+int(binary.BigEndian.Uint16(b[3:])) {
+		return b[5:] // nearly always it is one
+	}
+	var hello []byte
+	for len(b) >= 5 && b[0] == recordHandshake {
+		n := min(len(b), 5+int(binary.BigEndian.Uint16(b[3:])))
+		hello, b = append(hello, b[5:n]...), b[n:]
+	}
+	return hello
+}
+
+// helloWhole reports whether a row of records holds a whole hello, or what can be none.
+func helloWhole(b []byte) bool {
+	for at := 0; at < len(b); {
+		if len(b)-at < 5 {
+			return b[at] != recordHandshake
+		}
+		if b[at] != recordHandshake {
+			return true
+		}
+		at += 5 + int(binary.BigEndian.Uint16(b[at+3:]))
+		if at > len(b) {
+			return false
+		}
+	}
+	hello := helloOf(b)
+	return len(hello) >= 4 && len(hello) >= 4+(int(hello[1])<<16|int(hello[2])<<8|int(hello[3]))
 }
 
 // serverName returns the name that a TLS client hello asks for, or "" if there
 // is none, if it is encrypted, or if what is there is no host name.
-func serverName(record []byte) string {
-	b := record
-	// Record header, handshake header, version, random.
-	if len(b) < 5+4+2+32+1 {
+func serverName(hello []byte) string {
+	b := hello
+	// Handshake header, version, random.
+	if len(b) < 4+2+32+1 {
 		return ""
 	}
-	b = b[43:]
+	b = b[38:]
 	skip := func(width int) bool {
 		if len(b) < width {
 			return false

@@ -78,17 +78,18 @@ type tlsHalf struct {
 
 // decrypted returns what reads the connection if its secrets are known, else nil.
 func (t *tlsReader) decrypted(from side) protocol {
-	// Record and message header, version, random.
-	if len(t.hello) < 43 {
+	// Message header, version, random.
+	hello := helloOf(t.hello)
+	if len(hello) < 38 {
 		return nil
 	}
-	secrets := t.out.tlsSecrets([32]byte(t.hello[11:43]))
+	secrets := t.out.tlsSecrets([32]byte(hello[6:38]))
 	if secrets == nil {
 		return nil
 	}
 	t.stats.Decrypted++
-	stream := newTLSStream(t.conn, t.out, secrets, from, t.hello[11:43])
-	stream.server = serverName(t.hello)
+	stream := newTLSStream(t.conn, t.out, secrets, from, hello[6:38])
+	stream.server = serverName(hello)
 	return stream
 }
 
@@ -110,10 +111,7 @@ func (t *tlsStream) data(from side, c chunk) (protocol, chunk) {
 		t.records(from, h)
 	}
 	if t.failed {
-		t.drop()
-		t.inner.close()
-		t.out.stats.drop(dropTLS)
-		t.out.stats.countServer(t.server) // the rest was not seen
+		t.close()
 		return &opaque{name: speaksTLS, stats: t.out.stats}, chunk{}
 	}
 	return t, chunk{}
@@ -253,8 +251,11 @@ func (t *tlsStream) hello(from side, b []byte) {
 		t.failed = true
 		return
 	}
-	b = b[3:]
-	for b = b[min(2, len(b)):]; len(b) >= 4; {
+	if b = b[3:]; len(b) >= 2 {
+		// Behind the extensions other messages may stand in the same record.
+		b = b[2:min(len(b), 2+int(binary.BigEndian.Uint16(b)))]
+	}
+	for len(b) >= 4 {
 		kind, n := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))
 		if b = b[4:]; n > len(b) {
 			break
@@ -390,6 +391,10 @@ func (t *tlsStream) found(from side, h *tlsHalf, records int) {
 func (t *tlsStream) end(from side, nanos int64) { t.inner.end(from, nanos) }
 
 func (t *tlsStream) close() {
+	if t.failed || !t.agreed {
+		t.out.stats.drop(dropTLS)
+		t.out.stats.countServer(t.server) // the rest was not seen
+	}
 	t.drop()
 	t.inner.close()
 }

@@ -318,6 +318,49 @@ func TestTLSKeyLog(t *testing.T) {
 }
 
 // FuzzTLS changes bytes of a conversation whose secrets are known.
+// TestHellosInPieces reads hellos that come in several records, as some clients send
+// them, in any segments; half a hello that is answered is counted without its name.
+func TestHellosInPieces(t *testing.T) {
+	talk, log := encrypted(t, tls.VersionTLS13, 0, false, 3)
+	whole := talk[0]
+	message := whole[5:]
+	for _, size := range []int{len(message), 700, 100, 33, 3} {
+		var row strings.Builder
+		for rest := message; len(rest) > 0; {
+			n := min(size, len(rest))
+			row.WriteString(whole[:3] + string([]byte{byte(n >> 8), byte(n)}) + rest[:n])
+			rest = rest[n:]
+		}
+		pieces := append(script{row.String()}, talk[1:]...)
+		for _, mss := range []int{1448, 60, 6} {
+			file := writePcap(linkEthernet, pieces.frames(mss))
+			_, stats := read(t, Config{}, bytes.NewReader(file))
+			if stats.TLSServers["api.example.com"] != 1 || len(stats.TLSServers) != 1 {
+				t.Errorf("records of %d, segments of %d: %v", size, mss, stats.TLSServers)
+			}
+			if mss == 6 {
+				continue
+			}
+			sink, stats := read(t, Config{TLSKeys: keysOf(t, log)}, bytes.NewReader(file))
+			if found, certain := right(t, sink.calls); found != 3 || certain != 3 || stats.Dropped[dropTLS] != 0 {
+				t.Errorf("records of %d, segments of %d, with keys: %d found, %d certain; %+v", size, mss, found, certain, stats)
+			}
+		}
+	}
+	half := script{whole[:60], talk[1]}
+	_, stats := read(t, Config{TLSKeys: keysOf(t, log)}, bytes.NewReader(writePcap(linkEthernet, half.frames(1448))))
+	if stats.TLSServers[""] != 1 || len(stats.TLSServers) != 1 || stats.Decrypted != 0 {
+		t.Errorf("half a hello: %+v", stats)
+	}
+	// The secrets are known, but the handshake is not seen to its end.
+	for _, talk := range []script{{whole}, {whole, talk[1][:100]}, {whole, "\x15\x03\x03\x00\x02\x02\x28"}} {
+		_, stats := read(t, Config{TLSKeys: keysOf(t, log)}, bytes.NewReader(writePcap(linkEthernet, talk.frames(1448))))
+		if stats.TLSServers["api.example.com"] != 1 || stats.Dropped[dropTLS] != 1 {
+			t.Errorf("a handshake without its end is not counted: %+v", stats)
+		}
+	}
+}
+
 func FuzzTLS(f *testing.F) {
 	var logs [2][]byte
 	var talks [2]script
