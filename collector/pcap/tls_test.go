@@ -114,7 +114,7 @@ func encrypted(t testing.TB, version, suite uint16, http2 bool, calls int) (scri
 	}
 	go func() { _ = server.ServeTLS(hearing{listener, talk}, "", "") }()
 	transport := &http.Transport{
-		TLSClientConfig: clientConfig, ForceAttemptHTTP2: http2,
+		TLSClientConfig: clientConfig, ForceAttemptHTTP2: http2, MaxConnsPerHost: 1, // one connection is recorded
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			c, err := net.Dial("tcp", listener.Addr().String())
 			return &heard{c, talk, false}, err
