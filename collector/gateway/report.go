@@ -142,7 +142,7 @@ func (e *UnreadableError) Hint() string {
 		return foreignRemedy(e.Foreign)
 	}
 	if len(e.Known) > 0 {
-		return "known formats are " + strings.Join(e.Known, ", ") + ": --format NAME insists on one, --format-file FILE brings one of your own"
+		return "known formats are " + strings.Join(e.Known, ", ") + ": --format NAME insists on one, --format-file FILE brings one of your own; captures (pcap, pcapng) are told by their first bytes"
 	}
 	return "name the format with --format NAME or --format-file FILE; scopedrift doctor says what the lines show and lack"
 }

@@ -80,8 +80,9 @@ type Stats struct {
 
 	// Gaps and GapBytes are what the capture lost inside connections that it
 	// saw both sides of; OneSidedBytes what passed by unseen in directions
-	// that it never saw; CutBytes what the snap length cut off.
-	Gaps, GapBytes, OneSidedBytes, CutBytes uint64
+	// that it never saw; CutBytes what the snap length cut off. EarlierBytes were
+	// on their way when the capture began.
+	Gaps, GapBytes, OneSidedBytes, CutBytes, EarlierBytes uint64
 	// Retransmitted segments held nothing new, Overlapping ones something old
 	// as well, Held ones came out of order, Conflicting ones were sent again with
 	// other bytes. Urgent ones held a byte that many readers leave out.
@@ -126,7 +127,7 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Packets, o.Packets}, {&s.Bytes, o.Bytes}, {&s.Connections, o.Connections}, {&s.BothWays, o.BothWays}, {&s.OneWay, o.OneWay},
 		{&s.Late, o.Late}, {&s.StreamBytes, o.StreamBytes}, {&s.Requests, o.Requests}, {&s.Responses, o.Responses}, {&s.Interim, o.Interim},
 		{&s.Orphans, o.Orphans}, {&s.Unanswered, o.Unanswered}, {&s.Resyncs, o.Resyncs}, {&s.Ambiguous, o.Ambiguous}, {&s.Frames, o.Frames},
-		{&s.Decrypted, o.Decrypted}, {&s.TLSSecrets, o.TLSSecrets}, {&s.Unseen, o.Unseen}, {&s.Pushed, o.Pushed}, {&s.Gaps, o.Gaps}, {&s.GapBytes, o.GapBytes}, {&s.OneSidedBytes, o.OneSidedBytes},
+		{&s.Decrypted, o.Decrypted}, {&s.TLSSecrets, o.TLSSecrets}, {&s.Unseen, o.Unseen}, {&s.Pushed, o.Pushed}, {&s.Gaps, o.Gaps}, {&s.GapBytes, o.GapBytes}, {&s.OneSidedBytes, o.OneSidedBytes}, {&s.EarlierBytes, o.EarlierBytes},
 		{&s.CutBytes, o.CutBytes}, {&s.Retransmitted, o.Retransmitted}, {&s.Overlapping, o.Overlapping}, {&s.Held, o.Held}, {&s.Conflicting, o.Conflicting}, {&s.Urgent, o.Urgent},
 	} {
 		*n.to += n.from

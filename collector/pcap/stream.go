@@ -335,10 +335,14 @@ func (c *connection) lose(from side, n uint32) {
 		d.mark, d.span = seq, 0
 	}
 	d.span += n
-	if d.seen {
+	switch {
+	case seq == d.first && !d.fromSYN && d.seen:
+		// Nothing before it was seen: it was on its way when the capture began.
+		c.table.stats.EarlierBytes += uint64(n)
+	case d.seen:
 		c.table.stats.Gaps++
 		c.table.stats.GapBytes += uint64(n)
-	} else {
+	default:
 		c.table.stats.OneSidedBytes += uint64(n)
 	}
 	c.proto.gap(from, seq, n)

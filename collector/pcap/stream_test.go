@@ -126,6 +126,9 @@ func TestStreams(t *testing.T) {
 			want: "GET a/1 0 0/0 unanswered\nGET a/2 0 0/0 unanswered", check: func(s Stats) bool {
 				return s.BothWays == 0 && s.OneWay == 1 && s.Late == 1 && s.OneSidedBytes == uint64(al)
 			}},
+		{name: "joined while an answer was on its way", bare: true, parts: []part{
+			{from: 'c', text: q1}, {from: 's', at: 100, has: ql, text: a1}, {from: 'c', at: ql, has: 100 + al, text: q2}, {from: 's', at: 100 + al, has: 2 * ql, text: a2}},
+			want: " 10.0.0.2:80 201 0/0 orphan\nGET a/1 0 0/0 unanswered\nGET a/2 202 0/4 gap", check: func(s Stats) bool { return s.EarlierBytes == 100 && s.GapBytes == 0 && s.Gaps == 0 }},
 		{name: "joined before an answer", bare: true, parts: []part{
 			{from: 's', has: 500, text: a1}, {from: 'c', at: 500, has: al, text: q2}, {from: 's', at: al, has: 500 + ql, text: a2},
 			{from: 'c', at: 500 + ql, has: 2 * al, text: q3}, {from: 's', at: 2 * al, has: 500 + 2*ql, text: a3}},

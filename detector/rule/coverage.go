@@ -192,24 +192,32 @@ func (c *Coverage) source(service string, s *catalog.SourceCoverage, share map[s
 // log that carry the service; a loss whose kind is not known concerns all.
 func (c *Coverage) lost(service string) (share float64, holes []string) {
 	known := c.kinds()
-	var units uint64
+	var sum uint64
 	calls := map[string]uint64{}
 	for _, l := range c.losses {
 		if l.timed() || !c.concerns(&l, service, known) {
 			continue
 		}
-		units += l.Units
+		sum += l.Units
 		calls[l.SourceType] = l.Calls
-		holes = append(holes, fmt.Sprintf("%d units of %s logs could not be read: %s", l.Units, l.SourceType, l.Reason))
+		holes = append(holes, fmt.Sprintf("%s of %s logs could not be read: %s", units(l.Units), l.SourceType, l.Reason))
 	}
-	sum := units
+	bad := sum
 	for _, n := range calls {
 		sum += n
 	}
 	if sum == 0 {
 		return 0, nil
 	}
-	return float64(units) / float64(sum), holes
+	return float64(bad) / float64(sum), holes
+}
+
+// units writes "1 unit" and "2 units".
+func units(n uint64) string {
+	if n == 1 {
+		return "1 unit"
+	}
+	return fmt.Sprintf("%d units", n)
 }
 
 // kinds are the kinds of log that carry any service.
@@ -238,7 +246,7 @@ func (c *Coverage) concerns(l *Loss, service string, known map[string]bool) bool
 // evenly over them, and a day of which too much was lost off what was seen. It
 // returns the holes.
 func (c *Coverage) lower(service string, share map[schema.Day]float64) (holes []string) {
-	known, units := c.kinds(), map[schema.Day]float64{}
+	known, missed := c.kinds(), map[schema.Day]float64{}
 	for i := range c.losses {
 		l := &c.losses[i]
 		if !l.timed() || l.To < c.from || l.From > c.to || !c.concerns(l, service, known) {
@@ -246,15 +254,19 @@ func (c *Coverage) lower(service string, share map[schema.Day]float64) (holes []
 		}
 		each := float64(l.Units) / float64(max(int(l.To)-int(l.From), 0)+1)
 		for d := int(max(l.From, c.from)); d <= int(min(l.To, c.to)); d++ {
-			units[schema.Day(d)] += each
+			missed[schema.Day(d)] += each
 		}
 		when := "on " + l.From.String()
 		if l.To != l.From {
 			when = "between " + l.From.String() + " and " + l.To.String()
 		}
-		holes = append(holes, fmt.Sprintf("%d units of %s logs were lost %s: %s", l.Units, l.SourceType, when, strings.TrimPrefix(l.Reason, schema.Lost)))
+		were := "were"
+		if l.Units == 1 {
+			were = "was"
+		}
+		holes = append(holes, fmt.Sprintf("%s of %s logs %s lost %s: %s", units(l.Units), l.SourceType, were, when, strings.TrimPrefix(l.Reason, schema.Lost)))
 	}
-	for d, lost := range units {
+	for d, lost := range missed {
 		var calls float64
 		for kind := range c.carriers[service] {
 			calls += float64(c.calls[kind][d])

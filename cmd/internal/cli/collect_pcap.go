@@ -38,7 +38,7 @@ type capturing struct {
 func (a *app) collectPcapCommand() *cobra.Command {
 	o := capturing{spool: newSpooling(), ring: size{64 << 20}}
 	c := &cobra.Command{
-		Use: "pcap", Short: "hand on the calls that packets show", Long: collectPcapLong, Args: cobra.NoArgs,
+		Use: "pcap", Short: "hand on the calls that packets show", Long: collectPcapLong, Args: noFiles,
 		Example: "  scopedrift collect pcap -i eth1 --filter 'tcp port 8080' --promiscuous --kafka kafka-1:9092\n" +
 			"  scopedrift collect pcap --follow /var/captures/ --kafka kafka-1:9092 --spool /var/lib/scopedrift/spool\n" +
 			"  scopedrift collect pcap -i lo > calls.jsonl",
@@ -69,6 +69,14 @@ func (a *app) collectPcapCommand() *cobra.Command {
 		return a.collectPcap(ctx, o)
 	})
 	return c
+}
+
+// noFiles refuses capture files, which are scan's.
+func noFiles(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage(fmt.Sprintf("collect pcap takes no file, such as %s", args[0]), "scopedrift scan "+args[0]+" reads a capture that is complete", "pass --follow DIR for a directory that captures are written into")
+	}
+	return nil
 }
 
 // collectPcap reads packets until ctx ends and hands on their calls.
@@ -167,6 +175,9 @@ func (a *app) openTaps(o *capturing) (taps []tapping, closeAll func() error, err
 		}
 		tap := tapping{socket: live.New(cfg), input: collector.Input{Name: name, Format: "pcap"}}
 		if err := tap.socket.Open(); err != nil {
+			if errors.Is(err, live.ErrNoInterface) {
+				return nil, nil, misused(errors.Join(err, closeAll()), "`ip link` lists the interfaces")
+			}
 			return nil, nil, broken(errors.Join(err, closeAll()))
 		}
 		tap.source = tap.socket

@@ -25,8 +25,8 @@ the calls has a time, a credential, scopes, a decision, a tenant; what could not
 be read, and why; which field of the log is missing for each gap; and the log
 format to configure at that gateway. Of a packet capture it says what share of
 the connections was seen both ways, what was lost, what is encrypted, which
-operations showed a credential, and what to mirror instead. With --catalog it also says what share of
-the calls the catalogue can route, and names those it cannot.`
+operations showed a credential, and what to mirror instead. With --catalog it also
+says what share of the calls the catalogue can route, and names those it cannot.`
 
 // diagnosis is what doctor says about one input.
 type diagnosis struct {
@@ -87,7 +87,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "doctor INPUT...", Short: "say what logs show, what they lack, and how to get it",
 		Long: doctorLong, Args: inputs("doctor"),
-		Example: "  scopedrift doctor access.log\n  scopedrift doctor --catalog catalogue/ logs/\n  kubectl logs gateway | scopedrift doctor -",
+		Example: "  scopedrift doctor access.log\n  scopedrift doctor api.pcap\n  scopedrift doctor --catalog catalogue/ logs/\n  kubectl logs gateway | scopedrift doctor -",
 	}
 	a.settings.bind(c.Flags(), "catalog", "format", "format-file", "tls-keys", "host", "tenant")
 	bindOutput(c.Flags(), "text", "json")
@@ -184,7 +184,7 @@ func (e *examiner) Put(_ context.Context, batch *schema.Batch) error {
 			}
 		}
 		e.route(x, c)
-		x.seen(c.Host, cmp.Or(c.Operation, strings.TrimSpace(c.Method+" "+grouped(c.Path))),
+		x.seen(c.Host, cmp.Or(c.Operation, strings.TrimSpace(c.Method+" "+grouped(c.Path)), "(request not seen)"),
 			c.Credential.Kind != schema.KindUnknown && c.Credential.Kind != schema.KindAnonymous)
 	}
 	return nil
@@ -291,7 +291,11 @@ func (a *app) printCheckup(c *checkup) error {
 		case d.Units == 0 && d.Calls == 0:
 			line("  empty")
 		default:
-			line("  %s of %s; %s", output.Count(d.Calls, "call"), output.Count(d.Units, "unit"), d.Why)
+			unit := "unit"
+			if d.Capture != nil {
+				unit = "packet"
+			}
+			line("  %s of %s; %s", output.Count(d.Calls, "call"), output.Count(d.Units, unit), d.Why)
 		}
 		for _, s := range d.Shows {
 			if d.Calls == 0 {

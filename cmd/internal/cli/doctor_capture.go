@@ -129,8 +129,12 @@ func (t *tapped) advise(s *pcap.Stats, x *examined) {
 	if gaps := share(s.GapBytes, s.GapBytes+s.StreamBytes); gaps > notableLoss {
 		add("%.1f %% of the payload was lost by the tap: filter to the API's ports, give tcpdump a larger buffer (-B 65536), or mirror less per session", 100*gaps)
 	}
-	if share(t.Late, withPayload) > notable && s.Protocols["http/2"] > 0 {
-		add("%.0f %% of the connections were joined late, and HTTP/2 names a header field only once: start the capture before the clients, or let the gateway renew connections", 100*share(t.Late, withPayload))
+	if late := 100 * share(t.Late, withPayload); late > 100*notable {
+		why := "nothing proves whose the first answers are until their clients pause"
+		if s.Protocols["http/2"] > 0 {
+			why = "HTTP/2 names a header field only once"
+		}
+		add("%.0f %% of the connections were joined late, and %s: start the capture before the clients, or let the gateway renew connections", late, why)
 	}
 	if n := s.Skipped["quic"]; n > 0 {
 		add("%s packets of QUIC cannot be read: HTTP/3 must be captured behind the gateway that ends it", output.Number(n))
@@ -138,8 +142,9 @@ func (t *tapped) advise(s *pcap.Stats, x *examined) {
 	if x.calls == 0 && t.TLSShare <= notable {
 		add("no HTTP was found in what can be read: check that the filter takes the API's ports")
 	}
-	if without := x.kinds["anonymous"] + x.kinds["unknown"]; x.calls > 0 && share(without, x.calls) > 0.5 {
-		add("%.0f %% of the calls show no credential: capture where it is still there (before a gateway that takes the Authorization header away), or read the log of what checks it", 100*share(without, x.calls))
+	// Of the others the head was not seen, or what stood in it is not known.
+	if without, seen := x.kinds["anonymous"], x.calls-min(x.kinds["unknown"], x.calls); share(without, seen) > 0.5 {
+		add("%.0f %% of the requests that were seen show no credential: capture where it is still there (before a gateway that takes the Authorization header away), or read the log of what checks it", 100*share(without, seen))
 	}
 }
 

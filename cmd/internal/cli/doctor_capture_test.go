@@ -13,6 +13,10 @@ func TestTapAdvice(t *testing.T) {
 	calls := func(n, without uint64) *examined {
 		return &examined{calls: n, kinds: map[string]uint64{"api_key": n - without, "anonymous": without}}
 	}
+	hidden := func(unknown, anonymous, known uint64) *examined {
+		return &examined{calls: unknown + anonymous + known, kinds: map[string]uint64{"unknown": unknown, "anonymous": anonymous, "api_key": known}}
+	}
+	late := pcap.Stats{Packets: 9, BothWays: 2, Late: 2, StreamBytes: 980, EarlierBytes: 500, Protocols: map[string]uint64{"http/1": 2}}
 	for _, c := range []struct {
 		name  string
 		stats pcap.Stats
@@ -28,9 +32,12 @@ func TestTapAdvice(t *testing.T) {
 		{"cut", pcap.Stats{Packets: 9, BothWays: 1, StreamBytes: 1e6, CutBytes: 10}, calls(5, 0), []string{"snap length"}},
 		{"lossy", pcap.Stats{Packets: 9, BothWays: 1, StreamBytes: 980, GapBytes: 20}, calls(5, 0), []string{"2.0 % of the payload"}},
 		{"late HTTP/2", pcap.Stats{Packets: 9, BothWays: 2, Late: 1, StreamBytes: 980, Protocols: map[string]uint64{"http/2": 2}}, calls(5, 0), []string{"50 % of the connections were joined late"}},
+		{"late HTTP/1", late, calls(5, 0), []string{"proves whose the first answers are"}},
+		{"requests that were not seen", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980}, hidden(7, 1, 2), nil},
+		{"most of those that were seen", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980}, hidden(7, 2, 1), []string{"67 % of the requests that were seen"}},
 		{"QUIC", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980, Skipped: map[string]uint64{"quic": 7}}, calls(5, 0), []string{"7 packets of QUIC"}},
 		{"another protocol", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980, Protocols: map[string]uint64{"other": 2}}, calls(0, 0), []string{"no HTTP was found"}},
-		{"behind what checks", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980}, calls(10, 9), []string{"90 % of the calls show no credential"}},
+		{"behind what checks", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980}, calls(10, 9), []string{"90 % of the requests that were seen show no credential"}},
 	} {
 		got := tap(&c.stats, c.x).Advice
 		if len(got) != len(c.want) {

@@ -41,6 +41,7 @@ Standard output holds the result and nothing else. Exit codes:
   130  interrupted; what was known is written, and said to be partial`
 
 const scanExamples = `  scopedrift scan access.log
+  scopedrift scan api.pcap
   scopedrift scan --catalog catalogue/ logs/ -o json > report.json
   zcat edge-*.gz | scopedrift scan --catalog catalogue/ --format envoy -
   scopedrift scan --catalog catalogue/ --fail-on high --min-coverage 95% logs/

@@ -52,6 +52,11 @@ func (a *app) newGateway(ctx context.Context, key *redact.Key, dead gateway.Dead
 	for _, name := range a.settings.formatFile.values {
 		files = append(files, a.env.Path(name))
 	}
+	for _, format := range a.settings.format.values {
+		if format == "pcap" || format == "pcapng" {
+			return nil, usage("--format "+format+" is not needed: captures are told by their first bytes", "leave it out")
+		}
+	}
 	presets, err := gateway.Presets(files...)
 	if err != nil {
 		return nil, misused(err)
@@ -110,6 +115,9 @@ func inputOf(in *gateway.InputReport, c *captures) output.Input {
 		}
 		if s.Cut {
 			one.Why, one.Cut = one.Why+"; the file ends inside a packet", true
+		}
+		if one.Calls == 0 && s.Packets > 0 {
+			one.Why += "; why it shows no call says: scopedrift doctor " + in.Input.Name
 		}
 	}
 	return one

@@ -20,6 +20,8 @@ func TestScanOpensTLS(t *testing.T) {
 	for _, c := range []struct{ want, args string }{
 		{"calls        3", "scan --tls-keys testdata/tls/keys.log " + capture},
 		{"calls        0", "scan " + capture},
+		{"why it shows no call says: scopedrift doctor " + capture, "scan -o json " + capture},
+		{"leave it out", "scan --format pcap " + capture},
 		{"decrypted      1 connection", "doctor --tls-keys testdata/tls/keys.log " + capture},
 		{"api.example.com", "doctor " + capture},
 		{"100 % of the connections are encrypted", "doctor " + capture},

@@ -277,7 +277,11 @@ func inputLines(list []Input) []string {
 	var lines []string
 	for i := range list {
 		in := &list[i]
-		line := fmt.Sprintf("%s as %s: %s of %s", in.Name, in.Format, Count(in.Calls, "call"), Count(in.Units, "unit"))
+		unit := "unit"
+		if in.Format == "pcap" {
+			unit = "packet"
+		}
+		line := fmt.Sprintf("%s as %s: %s of %s", in.Name, in.Format, Count(in.Calls, "call"), Count(in.Units, unit))
 		switch {
 		case in.Units == 0 && in.Calls == 0 && len(in.Skipped) == 0 && !in.Cut:
 			lines = append(lines, in.Name+" is empty")

@@ -16,6 +16,11 @@
 // they are. A filter looks at the outermost addresses: of a tunnel, at its ends.
 package live
 
+import "errors"
+
+// ErrNoInterface says that the interface does not exist.
+var ErrNoInterface = errors.New("no such interface")
+
 // Config is what a Socket needs to know.
 type Config struct {
 	// Interface is the name of the network interface, such as eth0 or lo.

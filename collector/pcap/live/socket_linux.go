@@ -58,7 +58,7 @@ func (s *Socket) Open() (err error) {
 	}
 	itf, err := net.InterfaceByName(s.cfg.Interface)
 	if err != nil {
-		return fmt.Errorf("capture from %q: no such interface; `ip link` lists them", s.cfg.Interface)
+		return fmt.Errorf("capture from %q: %w", s.cfg.Interface, ErrNoInterface)
 	}
 	// Without a protocol nothing is captured until ring and filter stand.
 	s.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
