@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync"
@@ -327,30 +326,28 @@ func listen(t *testing.T, h http.Handler, change func(*http.Server)) string {
 // resets the stream.
 func givenUp(t *testing.T, l *ledger) {
 	t.Helper()
+	var goes sync.Map // the clients' ways out by path
 	slow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		l.add(entry{Method: r.Method, Path: r.URL.Path, Status: 200, Authorization: r.Header.Get("Authorization"), GRPC: -1, Cut: true})
+		// Not before it was read, or nobody knows whether it was sent.
+		if away, ok := goes.Load(r.URL.Path); ok {
+			away.(func())()
+		}
 		<-r.Context().Done()
 	})
 	address := listen(t, slow, nil)
-	const calls = 20
-	before := l.len()
 	for i, name := range []string{"gone", "h2gone"} {
 		c := newCaller(t, address, name, i > 0)
 		var group sync.WaitGroup
-		for n := range calls {
+		for n := range 20 {
 			group.Go(func() {
 				ctx, cancel := context.WithCancel(context.Background())
-				sent := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) {
-					time.AfterFunc(time.Duration(n)*time.Millisecond, cancel)
-				}})
-				c.call(sent, "GET", fmt.Sprintf("/%s/%d", name, n), nil, true, "Authorization", "Bearer fake-gone")
+				path := fmt.Sprintf("/%s/%d", name, n)
+				goes.Store(path, func() { time.AfterFunc(time.Duration(n)*time.Millisecond, cancel) })
+				c.call(ctx, "GET", path, nil, true, "Authorization", "Bearer fake-gone")
 			})
 		}
 		group.Wait()
-		// A server reads what was sent before its client went.
-		if n := before + (i+1)*calls; !until(func() bool { return l.len() >= n }) {
-			t.Errorf("%d requests in the servers' log, want %d", l.len(), n)
-		}
 		c.client.CloseIdleConnections() // as long as it is open, an answer may come
 	}
 }
