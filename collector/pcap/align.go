@@ -39,7 +39,13 @@ import "github.com/scopedrift/scopedrift/schema"
 type alignment struct {
 	// unaligned says that they are; skip lies from lo to hi.
 	unaligned bool
-	lo, hi    int
+	// contradicted says that the bounds did: something was no message.
+	contradicted bool
+	// trial says that the pipe was not seen empty since skip became known, runsEmpty
+	// counts how often it was; surely says that an answer began in the hole.
+	trial, surely bool
+	runsEmpty     int32
+	lo, hi        int
 	// loose are the answers since, in order; reading is the last of them while it
 	// is read.
 	loose   []*looseAnswer
@@ -47,16 +53,8 @@ type alignment struct {
 	// whole is how many pending requests were sent before the first that may be
 	// lost: their answers come in order.
 	whole int
-	// contradicted says that the bounds did: something was no message.
-	contradicted bool
-	// trial says that the pipe was not seen empty since skip became known; tried
-	// are the calls that wait for that.
-	trial bool
+	// tried are the calls that wait for the end of the trial.
 	tried []*exchange
-	// runsEmpty counts how often it was, surely says that an answer began
-	// in the hole.
-	runsEmpty int
-	surely    bool
 	// room is how many bytes there are in which requests may have been lost.
 	room uint64
 }

@@ -33,6 +33,7 @@ type builder struct {
 	bodies int
 
 	evidence identify.Evidence
+	lone     facts
 	strings  interner
 	// texts are those in which no secret was found.
 	texts   interner
@@ -45,7 +46,8 @@ type builder struct {
 	overflow  func()
 	qualities [6]uint64
 	free      []*exchange
-	live      int // exchanges that are not emitted
+	streams   []*stream // for reuse
+	live      int       // exchanges that are not emitted
 	// doubts are connections with calls that wait for a proof (doubt.go), the
 	// first settled of them since longer; inTime says that somebody waits for calls.
 	doubts  []interface{ settle() }
@@ -250,11 +252,15 @@ func (b *builder) orphan(o origin, ordinal uint64, d *head, nanos int64) {
 // orphanOf emits an answer of which only the result is known.
 func (b *builder) orphanOf(o origin, ordinal uint64, status uint16, decision schema.Decision, nanos int64) {
 	b.stats.Orphans++
-	b.append(o, nanos, &facts{
-		ID: b.callID(o, nanos, "orphan", ordinal), who: &identify.Identity{}, Host: b.endpointName(o.server),
+	b.lone = facts{
+		ID: b.callID(o, nanos, "orphan", ordinal), who: &nobody, Host: b.endpointName(o.server),
 		Status: status, Decision: decision, Quality: schema.QualityOrphan,
-	}, "")
+	}
+	b.append(o, nanos, &b.lone, "")
 }
+
+// nobody is who made a call of which only the answer is known.
+var nobody identify.Identity
 
 // emit hands a finished exchange on and takes it back for reuse.
 func (b *builder) emit(o origin, x *exchange) {
@@ -271,6 +277,24 @@ func (b *builder) emit(o origin, x *exchange) {
 	b.live--
 	if len(b.free) < max(1024, b.live) {
 		b.free = append(b.free, x)
+	}
+}
+
+// stream returns a stream of which nothing but the number is known.
+func (b *builder) stream(id uint32) *stream {
+	if n := len(b.streams); n > 0 {
+		s := b.streams[n-1]
+		b.streams = b.streams[:n-1]
+		*s = stream{id: id}
+		return s
+	}
+	return &stream{id: id}
+}
+
+// release takes a stream back for reuse: nobody knows it any more.
+func (b *builder) release(s *stream) {
+	if s.x = nil; len(b.streams) < max(1024, b.live) {
+		b.streams = append(b.streams, s)
 	}
 }
 

@@ -83,7 +83,7 @@ func (l Limits) withDefaults() Limits {
 type Config struct {
 	// Key makes the fingerprints of secrets and the ids of calls.
 	Key *redact.Key
-	// BatchSize is about how many calls a batch holds (4,096).
+	// BatchSize is about how many calls a batch holds (1,024).
 	BatchSize int
 	// TenantHeader is the request header that names the tenant; empty is
 	// "x-tenant", "-" is none.
@@ -104,7 +104,7 @@ type Capture struct {
 func New(cfg Config) *Capture {
 	cfg.Limits = cfg.Limits.withDefaults()
 	if cfg.BatchSize <= 0 {
-		cfg.BatchSize = 4096
+		cfg.BatchSize = 1024
 	}
 	switch cfg.TenantHeader {
 	case "":

@@ -54,20 +54,24 @@ type hpackTable struct {
 	// them are there no more.
 	entries []hpackEntry
 	// texts are the values of the entries, one behind the other, behind dead bytes of
-	// those that are there no more. What stands there is never overwritten: a head may
-	// hold it.
-	texts         []byte
-	evicted, dead int32
-	size          int32 // as RFC 7541 §4.1 counts it, as far as it is known
-	max           int32 // that the sender keeps to
-	// kept is about how many bytes are held.
-	kept int32
+	// those that are there no more. While a block is read nothing of it is overwritten:
+	// the head may hold it.
+	texts   []byte
+	dead    int32
+	size    int32 // as RFC 7541 §4.1 counts it, as far as it is known
+	max     int32 // that the sender keeps to
+	evicted uint16
 	// lost says that entries were made before the first one here.
 	lost bool
 }
 
 // live are the entries that are there.
 func (t *hpackTable) live() []hpackEntry { return t.entries[t.evicted:] }
+
+// kept is about how many bytes are held.
+func (t *hpackTable) kept() int {
+	return len(t.live())*int(unsafe.Sizeof(hpackEntry{})) + len(t.texts) - int(t.dead)
+}
 
 const (
 	// hpackDefaultMax is the table size of a new connection.
@@ -84,7 +88,7 @@ var errHPACK = errors.New("a header block is not HPACK")
 
 // forget says that blocks were lost: all entries so far are unseen.
 func (t *hpackTable) forget(budget *int) {
-	*budget += int(t.kept)
+	*budget += t.kept()
 	t.clear()
 }
 
@@ -127,6 +131,13 @@ func (t *hpackTable) push(e hpackEntry, value []byte) {
 	t.entries = append(t.entries, e)
 }
 
+// tidy makes room of what is dead: no head holds it.
+func (t *hpackTable) tidy() {
+	if t.dead > 0 {
+		t.texts, t.dead = append(t.texts[:0], t.texts[t.dead:]...), 0
+	}
+}
+
 // forgetUnlessWhole empties the table. One that was followed from its beginning
 // stays whole.
 func (t *hpackTable) forgetUnlessWhole(budget *int) {
@@ -153,6 +164,7 @@ type blockReader struct {
 // read reads a block, which may be cut at its end. Of a damaged block the fields
 // before the damage stand.
 func (r *blockReader) read(b []byte) error {
+	r.table.tidy()
 	for len(b) > 0 {
 		var err error
 		switch c := b[0]; {
@@ -341,7 +353,6 @@ func (r *blockReader) add(e hpackEntry, value []byte) {
 		return
 	}
 	*r.budget -= cost
-	t.kept += int32(cost)
 	t.size += int32(size)
 	t.push(e, value)
 }
@@ -355,9 +366,9 @@ func (t *hpackTable) begin(midstream bool) {
 	}
 }
 
-// leastDead is how many bytes of values that are gone may stay, beside as many as
-// those that are there.
-const leastDead = 256
+// leastDead is how many bytes of values that are gone may stay while a block is read,
+// beside as many as those that are there.
+const leastDead = 1 << 10
 
 // evict drops the oldest entries until there is room for size more bytes.
 func (r *blockReader) evict(size int) {
@@ -367,12 +378,11 @@ func (r *blockReader) evict(size int) {
 	for n < len(live) && int(t.size)+size > int(t.max) {
 		e := &live[n]
 		t.size -= int32(e.size())
-		t.kept -= int32(e.cost())
 		*r.budget += e.cost()
 		t.dead += int32(e.length())
 		n++
 	}
-	t.evicted += int32(n)
+	t.evicted += uint16(n)
 	switch {
 	case n == len(live):
 		t.entries, t.texts, t.evicted, t.dead, t.size = nil, nil, 0, 0, 0

@@ -17,25 +17,25 @@ type http2 struct {
 	conn   *connection
 	out    *builder
 	client side
+	// joined says that the connection was joined in its middle, gaps that bytes
+	// were lost.
+	joined, gaps bool
+	// listed says that the builder knows of calls that wait, or of streams given up,
+	// tunnels that a stream may carry another connection (doubt.go).
+	listed, tunnels bool
+	// unended says that a stream went out whose request was not seen to end: what
+	// it still sends is not looked for.
+	unended bool
+	// cancelled counts the streams that the client gave up.
+	cancelled uint16
 	// dirs are the client's and the server's direction.
 	dirs [2]frameReader
 	// streams are open, in the order of their numbers.
 	streams []*stream
 	// last is the highest stream of the client that was seen.
 	last uint32
-	// joined says that the connection was joined in its middle, gaps that bytes
-	// were lost.
-	joined, gaps bool
-	cancelled    int // streams
-	// waiting are calls that are over, but not certain yet; listed says that the
-	// builder knows of such, or of streams given up; tunnels that a stream may carry
-	// another connection (doubt.go).
+	// waiting are calls that are over, but not certain yet (doubt.go).
 	waiting []*stream
-	listed  bool
-	tunnels bool
-	// unended says that a stream went out whose request was not seen to end: what
-	// it still sends is not looked for.
-	unended bool
 }
 
 // newHTTP2 begins to read a connection from the client's first byte, or in its
@@ -171,7 +171,7 @@ func (h *http2) onRequest(r *frameReader, f frameHead, d *head, cut bool) {
 		return
 	}
 	if s == nil {
-		s = &stream{id: f.stream}
+		s = h.out.stream(f.stream)
 	} else {
 		s.orphaned = true
 	}

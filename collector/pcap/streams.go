@@ -86,8 +86,11 @@ func (h *http2) openOrphan(id uint32) {
 	}
 	if n >= maxOrphans {
 		h.remove(oldest)
+		h.out.release(oldest)
 	}
-	h.open(&stream{id: id, orphaned: true})
+	s := h.out.stream(id)
+	s.orphaned = true
+	h.open(s)
 }
 
 // maxCancelled bounds the streams of a connection that the client gave up, but
@@ -148,6 +151,7 @@ func (h *http2) remove(s *stream) {
 func (h *http2) finish(s *stream) {
 	h.remove(s)
 	if s.x == nil {
+		h.out.release(s)
 		return
 	}
 	h.unended = h.unended || !s.x.requestDone
@@ -156,7 +160,7 @@ func (h *http2) finish(s *stream) {
 	}
 }
 
-// emit sends a stream's call out.
+// emit sends a stream's call out: that was the last of the stream.
 func (h *http2) emit(s *stream) {
 	x := s.x
 	x.call.RequestBytes, x.call.ResponseBytes = s.requestBytes, s.responseBytes
@@ -165,6 +169,7 @@ func (h *http2) emit(s *stream) {
 		h.out.stats.Unanswered++
 	}
 	h.out.emit(h.conn.origin(h.client), x)
+	h.out.release(s)
 }
 
 // quality says how certain a call is.
