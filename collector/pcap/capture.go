@@ -171,6 +171,7 @@ type run struct {
 	// failed is the sink's error where calls were handed on inside of a packet.
 	failed error
 	spare  spare
+	quic   quicReader
 }
 
 func newRun(cfg *Config, in collector.Input, sink collector.Sink) *run {
@@ -184,6 +185,7 @@ func newRun(cfg *Config, in collector.Input, sink collector.Sink) *run {
 		keys:   [2]*TLSKeys{NewTLSKeys(), cfg.TLSKeys},
 	}
 	r.builder.blocks = blockReader{head: &r.builder.head, tenant: cfg.TenantHeader, budget: &r.builder.tables}
+	r.quic.stats = r.stats
 	r.table = newTable(cfg.Limits, r.stats, func(c *connection) protocol { return newSniffer(c, r.builder) })
 	return r
 }
@@ -201,6 +203,7 @@ func (r *run) run(ctx context.Context, reader recordReader) (Stats, error) {
 	// What was read goes out even if the caller has had enough.
 	ctx = context.WithoutCancel(ctx)
 	r.builder.overflow = r.handOver(ctx)
+	r.quic.flush()
 	for c := r.table.any(); c != nil; c = r.table.any() {
 		r.table.remove(c)
 		if err := r.putFull(ctx); err != nil {
@@ -257,6 +260,10 @@ func (r *run) packets(ctx context.Context, reader recordReader) error {
 		p.number = r.stats.Packets
 		if reason := r.decoder.decode(&rec, &p); reason != "" {
 			r.skip(reason)
+			if reason == reasonQUIC {
+				flow, payload := r.decoder.datagram()
+				r.quic.datagram(flow, payload, rec.nanos)
+			}
 			continue
 		}
 		r.table.packet(&p)

@@ -55,7 +55,7 @@ type Stats struct {
 	// StreamBytes is the payload that was read, each byte once; what was lost is
 	// in GapBytes, OneSidedBytes and CutBytes.
 	StreamBytes uint64
-	// TLSServers counts TLS handshakes by the server name they ask for, "" where
+	// TLSServers counts handshakes of TLS and QUIC by the server name they ask for, "" where
 	// they name none and "(more)" beyond the first 1,024 names.
 	TLSServers map[string]uint64
 	// Decrypted are the TLS connections among Protocols whose secrets were known;
