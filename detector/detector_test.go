@@ -163,7 +163,7 @@ func TestLedger(t *testing.T) {
 		t.Errorf("incomplete %q, %v", incomplete, err)
 	}
 	insert("a.log", "confirmed", 1, "map('not_a_call:empty', 2, 'invalid_json', 1)")
-	insert("b.log", "confirmed", 1, "map('not_tcp', 2, 'invalid_json', 4)")
+	insert("b.log", "confirmed", 1, "map('not_tcp', 2, 'ip_fragment', 3, 'invalid_json', 4)")
 	if incomplete, err = facts.Incomplete(ctx); err != nil || len(incomplete) > 0 {
 		t.Errorf("incomplete %q, %v", incomplete, err)
 	}

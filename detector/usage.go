@@ -120,7 +120,8 @@ func (s *store) Incomplete(ctx context.Context) ([]string, error) {
 }
 
 // Losses sums what the ledger says was skipped. Reasons that begin with
-// "not_a_call:" are no loss, nor are packets of other protocols. What a collector
+// "not_a_call:" are no loss, nor are packets of other protocols, nor parts of packets
+// (those that never became whole are told apart). What a collector
 // had to drop, and what Kafka deleted before it was read, falls into known days.
 func (s *store) Losses(ctx context.Context) ([]rule.Loss, error) {
 	var list []rule.Loss
@@ -142,7 +143,7 @@ func (s *store) Losses(ctx context.Context) ([]rule.Loss, error) {
 		days("first_time", "last_time") + " FROM (SELECT DISTINCT source_type, source_name, first_unit, next_unit, first_time, last_time, CAST(skipped, 'Array(Tuple(String, UInt64))') AS skipped FROM " +
 		table.Ledger + " WHERE state = 'confirmed')) AS lost INNER JOIN (SELECT source_type, sum(calls) AS total FROM " +
 		"(SELECT DISTINCT source_type, source_name, first_unit, next_unit, calls FROM " + table.Ledger + " WHERE state = 'confirmed') GROUP BY source_type) AS all USING source_type" +
-		" WHERE NOT startsWith(reason, 'not_a_call:') AND reason NOT IN ('not_ip', 'not_tcp') GROUP BY source_type, reason, d1, d2 ORDER BY source_type, reason, d1, d2"
+		" WHERE NOT startsWith(reason, 'not_a_call:') AND reason NOT IN ('not_ip', 'not_tcp', 'ip_fragment', 'ipv6_fragment') GROUP BY source_type, reason, d1, d2 ORDER BY source_type, reason, d1, d2"
 	if err := s.query(ctx, "read what could not be read", statement, read); err != nil {
 		return nil, err
 	}

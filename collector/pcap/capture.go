@@ -210,6 +210,7 @@ func (r *run) run(ctx context.Context, reader recordReader) (Stats, error) {
 			return r.finish(), err
 		}
 	}
+	r.decoder.parts.close()
 	if err := r.put(ctx, readErr == nil); err != nil {
 		return r.finish(), err
 	}

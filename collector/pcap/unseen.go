@@ -4,16 +4,17 @@ import "github.com/scopedrift/scopedrift/schema"
 
 // unseen counts what stands for calls that passed the tap and were not seen.
 type unseen struct {
-	orphans, resyncs uint64
-	servers          map[string]uint64
+	orphans, resyncs, parts uint64
+	servers                 map[string]uint64
 }
 
 // The reasons for calls of which the tap lost the request, or both the request
-// and the border to the next.
+// and the border to the next, or parts of a datagram.
 const (
 	// lostInKernel are packets that whoever captured had no room for, as a file says.
 	lostInKernel = "kernel_drops"
 	lostRequest  = schema.Lost + "request_not_captured"
+	lostParts    = schema.Lost + dropFragments
 	lostBorder   = schema.Lost + "border_between_messages"
 )
 
@@ -29,6 +30,7 @@ func (r *run) tell() {
 	}
 	add(lostRequest, r.stats.Orphans, &r.told.orphans)
 	add(lostBorder, r.stats.Resyncs, &r.told.resyncs)
+	add(lostParts, r.decoder.parts.incomplete, &r.told.parts)
 	if r.told.servers == nil {
 		r.told.servers = map[string]uint64{}
 	}

@@ -109,6 +109,15 @@ func (t *tapped) advise(s *pcap.Stats, x *examined) {
 		return float64(n) / float64(of)
 	}
 	withPayload := t.BothWays + t.OneWay
+	if n := s.Skipped["ipsec_encrypted"] + s.Skipped["macsec_encrypted"] + s.Skipped["wireless_encrypted"]; n > 0 {
+		add("%s packets are encrypted as a whole (IPsec, MACsec, wireless): capture where they are opened", output.Number(n))
+	}
+	if n := s.Dropped["kernel_drops"]; n > 0 {
+		add("whoever captured had no room for %s packets: filter to the API's ports, or give tcpdump a larger buffer (-B 65536)", output.Number(n))
+	}
+	if n := s.Dropped["ip_length_beyond_the_packet"]; n > 0 {
+		add("%s packets claim to be longer than they were: they were forged, or cut by a program that does not say so; nothing of their connections is certain", output.Number(n))
+	}
 	switch {
 	case s.Packets == 0:
 		add("the capture holds no packet that could be read: check that the file is whole, and the interface and the filter it was made with")

@@ -36,6 +36,9 @@ func TestTapAdvice(t *testing.T) {
 		{"requests that were not seen", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980}, hidden(7, 1, 2), nil},
 		{"most of those that were seen", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980}, hidden(7, 2, 1), []string{"67 % of the requests that were seen"}},
 		{"QUIC", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980, Skipped: map[string]uint64{"quic": 7}}, calls(5, 0), []string{"7 packets of QUIC"}},
+		{"IPsec", pcap.Stats{Packets: 9, Skipped: map[string]uint64{"ipsec_encrypted": 7}}, calls(0, 0), []string{"7 packets are encrypted as a whole", "no TCP connection"}},
+		{"dropped by the kernel", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980, Dropped: map[string]uint64{"kernel_drops": 12}}, calls(5, 0), []string{"no room for 12 packets"}},
+		{"lengths that lie", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980, Dropped: map[string]uint64{"ip_length_beyond_the_packet": 3}}, calls(5, 0), []string{"3 packets claim to be longer"}},
 		{"another protocol", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980, Protocols: map[string]uint64{"other": 2}}, calls(0, 0), []string{"no HTTP was found"}},
 		{"behind what checks", pcap.Stats{Packets: 9, BothWays: 2, StreamBytes: 980}, calls(10, 9), []string{"90 % of the requests that were seen show no credential"}},
 	} {
