@@ -299,11 +299,16 @@ func (b *builder) answer(r *reader, u *unit, c *schema.Call, started int64) {
 	case "kubernetes":
 		c.Decision = decide.Kubernetes(int(c.Status), u.get(&r.fields[fAnnotation]), u.get(&r.fields[fErrorMessage]))
 	case "http":
-		if code, ok := grpcCode(u.get(&r.fields[fGRPCStatus])); ok {
+		code, told := grpcCode(u.get(&r.fields[fGRPCStatus]))
+		grpc := isGRPC(c, u.get(&r.fields[fContentType]))
+		if (told || grpc) && c.Operation == "" && c.Method == "POST" && isGRPCMethod(c.Path) {
+			c.Operation, c.RouteSource = c.Path, schema.RouteFromSource
+		}
+		switch {
+		case told:
 			c.Decision = decide.GRPC(code)
 			return
-		}
-		if c.Status == 200 && isGRPC(c, u.get(&r.fields[fContentType])) {
+		case c.Status == 200 && grpc:
 			return // what became of it stands in a trailer that the log lacks
 		}
 		c.Decision = decide.HTTP(int(c.Status), u.get(&r.fields[fLocation]))
@@ -317,15 +322,22 @@ func isGRPC(c *schema.Call, contentType []byte) bool {
 	if contentType != nil {
 		return bytes.HasPrefix(contentType, []byte("application/grpc"))
 	}
-	if c.Method != "POST" || len(c.QueryKeys) > 0 || !strings.HasPrefix(c.Path, "/") {
+	if c.Method != "POST" || len(c.QueryKeys) > 0 || !isGRPCMethod(c.Path) {
 		return false
 	}
-	service, method, found := strings.Cut(c.Path[1:], "/")
+	service, method, _ := strings.Cut(c.Path[1:], "/")
 	dot := strings.LastIndexByte(service, '.')
-	if !found || dot <= 0 || !startsName(method) || !startsName(service[dot+1:]) {
+	return dot > 0 && startsName(method) && startsName(service[dot+1:])
+}
+
+// isGRPCMethod reports whether a path is /package.Service/Method, which then names the
+// operation.
+func isGRPCMethod(path string) bool {
+	if !strings.HasPrefix(path, "/") {
 		return false
 	}
-	return isIdentifier(method, false) && isIdentifier(service, true)
+	service, method, found := strings.Cut(path[1:], "/")
+	return found && service != "" && method != "" && isIdentifier(method, false) && isIdentifier(service, true)
 }
 
 func startsName(s string) bool { return s != "" && s[0] >= 'A' && s[0] <= 'Z' }
