@@ -43,3 +43,7 @@ type Config struct {
 // LostInKernel is the reason under which a Socket reports packets for which the
 // ring had no room.
 const LostInKernel = "kernel_drops"
+
+// LostWhileDown is the reason under which a Socket reports how often the interface
+// went down, after which nothing is seen until it is up again.
+const LostWhileDown = "interface_down"

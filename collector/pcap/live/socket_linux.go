@@ -27,6 +27,11 @@ type Socket struct {
 	taken               bool
 
 	freezes, packets, drops atomic.Uint64
+
+	// index is that of the interface, downs how often it went down since Lost was
+	// asked last.
+	index int
+	downs uint64
 }
 
 // blockBytes is how much the kernel hands over at a time, blockPatience after how
@@ -60,6 +65,9 @@ func (s *Socket) Open() (err error) {
 	if err != nil {
 		return fmt.Errorf("capture from %q: %w", s.cfg.Interface, ErrNoInterface)
 	}
+	if itf.Flags&net.FlagUp == 0 {
+		return fmt.Errorf("capture from %s: the interface is down; `ip link set %s up` brings it up", itf.Name, itf.Name)
+	}
 	// Without a protocol nothing is captured until ring and filter stand.
 	s.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
@@ -76,6 +84,7 @@ func (s *Socket) Open() (err error) {
 			err = fmt.Errorf("capture from %s: %w", itf.Name, err)
 		}
 	}()
+	s.index = itf.Index
 	l, err := s.kind(itf.Index)
 	if err != nil {
 		return err
@@ -256,13 +265,17 @@ func (s *Socket) wait(ctx context.Context, idle func() error) error {
 	}
 	if n > 0 && fds[0].Revents&unix.POLLERR != 0 {
 		if code, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && code != 0 {
-			return fmt.Errorf("capture from %s: %w; the interface went down or away", s.cfg.Interface, unix.Errno(code))
+			// One that is down may come up again, and then the kernel goes on by itself.
+			if itf, err := net.InterfaceByName(s.cfg.Interface); unix.Errno(code) != unix.ENETDOWN || err != nil || itf.Index != s.index {
+				return fmt.Errorf("capture from %s: %w; the interface went away, start again once it is there", s.cfg.Interface, unix.Errno(code))
+			}
+			s.downs++
 		}
 	}
-	if n == 0 {
-		if err := idle(); err != nil {
-			return err
-		}
+	// Whenever the ring is empty: where few packets come, but some always, what they
+	// complete must not wait for many.
+	if err := idle(); err != nil {
+		return err
 	}
 	return ctx.Err()
 }
@@ -280,10 +293,14 @@ func (s *Socket) Lost() map[string]uint64 {
 	s.packets.Add(uint64(stats.Packets))
 	s.drops.Add(uint64(stats.Drops))
 	s.freezes.Add(uint64(stats.Freeze_q_cnt))
-	if stats.Drops == 0 {
-		return nil
+	lost := map[string]uint64{}
+	if stats.Drops > 0 {
+		lost[LostInKernel] = uint64(stats.Drops)
 	}
-	return map[string]uint64{LostInKernel: uint64(stats.Drops)}
+	if s.downs > 0 {
+		lost[LostWhileDown], s.downs = s.downs, 0
+	}
+	return lost
 }
 
 // Totals returns, as of the last call of Lost, how many packets passed the
