@@ -68,8 +68,9 @@ func TestCompareTshark(t *testing.T) {
 				t.Fatal(err)
 			}
 			ours, theirs := one(fmt.Sprintf("%s, %d calls, %.1f %% lost", kind.name, len(known), 100*lost), file)
-			// tshark gives frames up whose made-up bodies break its readers of media and gRPC.
-			if lost == 0 && (ours != [2]int{len(known), len(known)} || theirs != ours && kind.name == "http1") {
+			// Where requests are sent ahead tshark ties answers to the newest, and takes them
+			// for such as have no body where that is HEAD.
+			if lost == 0 && (ours != [2]int{len(known), len(known)} || theirs != ours && kind.name != "http1-pipelined") {
 				t.Errorf("%s: %v and tshark %v of %d", kind.name, ours, theirs, len(known))
 			}
 		}
@@ -91,7 +92,8 @@ func TestCompareTshark(t *testing.T) {
 
 // tshark counts final requests and answers of both versions of HTTP.
 func tshark(program, file string) (n [2]int, err error) {
-	c := exec.Command(program, "-r", file, "-Y", "http || http2", "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a",
+	// Its reader of gRPC gives up frames whose bodies are made up, heads included.
+	c := exec.Command(program, "-r", file, "--disable-protocol", "grpc", "-Y", "http || http2", "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a",
 		"-e", "http.request.method", "-e", "http.response.code", "-e", "http2.headers.method", "-e", "http2.headers.status")
 	var complaint bytes.Buffer
 	c.Stderr = &complaint
