@@ -66,8 +66,9 @@ func ParseAuthorization(value redact.Secret) Authorization {
 		a.keyID(id)
 	case "sharedkey", "sharedkeylite":
 		// Azure: the account whose key signed.
-		id, _, _ := bytes.Cut(rest, []byte(":"))
-		a.Kind, a.Name = schema.KindAPIKey, id
+		if id, _, _ := bytes.Cut(rest, []byte(":")); accountName(id) {
+			a.Kind, a.Name = schema.KindAPIKey, id
+		}
 	case "hmac":
 		a.Kind, a.Name = schema.KindAPIKey, parameter(rest, "username")
 	case "signature":
@@ -181,6 +182,10 @@ func (a *Authorization) keyID(id []byte) {
 	if len(id) == 0 || len(id) > 128 {
 		return
 	}
+	if secretKey(id) {
+		a.Kind, a.Token = schema.KindCloudKey, redact.NewSecret(id)
+		return
+	}
 	a.Name, a.Kind = id, schema.KindCloudKey
 	switch {
 	case temporaryKey(id):
@@ -188,6 +193,28 @@ func (a *Authorization) keyID(id []byte) {
 	case bytes.IndexByte(id, '@') > 0, bytes.Contains(id, []byte("%40")):
 		a.Kind = schema.KindServiceAccount
 	}
+}
+
+// secretKey reports whether what stands for a key's id looks like the key itself, which
+// people put there by mistake: 40 characters or more of all kinds.
+func secretKey(id []byte) bool {
+	var lower, upper, digit bool
+	for _, c := range id {
+		lower = lower || c >= 'a' && c <= 'z'
+		upper = upper || c >= 'A' && c <= 'Z'
+		digit = digit || c >= '0' && c <= '9'
+	}
+	return len(id) >= 40 && lower && upper && digit && bytes.IndexByte(id, '@') < 0 && !bytes.Contains(id, []byte("%40"))
+}
+
+// accountName reports whether b can be the name of a storage account of Azure.
+func accountName(b []byte) bool {
+	for _, c := range b {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return len(b) >= 3 && len(b) <= 24
 }
 
 // longTermKey and temporaryKey tell AWS access key ids by their first letters.

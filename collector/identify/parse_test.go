@@ -183,6 +183,8 @@ func TestParseAuthorization(t *testing.T) {
 		{"Bearer undefined", "bearer", schema.KindUnknown, "", "", ""},
 		{"null", "", schema.KindUnknown, "", "", ""},
 		{"SharedKey account1:FAKE=", "sharedkey", schema.KindAPIKey, "account1", "", ""},
+		{"SharedKey FakeAccount:FAKE=", "sharedkey", schema.KindUnknown, "", "", "SharedKey FakeAccount:FAKE="},
+		{"AWS4-HMAC-SHA256 Credential=" + secretForID + "/d/r/s/aws4_request, Signature=FAKE", "aws4-hmac-sha256", schema.KindCloudKey, "", "", secretForID},
 		{`hmac username="ann", algorithm="hmac-sha256", signature="FAKE"`, "hmac", schema.KindAPIKey, "ann", "", ""},
 		{"TC3-HMAC-SHA256 Credential=AKIDFAKE0000FAKE/2026-01-01/cvm/tc3_request, SignedHeaders=host, Signature=FAKE", "tc3-hmac-sha256", schema.KindCloudKey, "AKIDFAKE0000FAKE", "", ""},
 		{"Turbo FAKE", "other", schema.KindUnknown, "", "", "Turbo FAKE"},
@@ -292,3 +294,6 @@ func identifyAll(t *testing.T, i *Identifier, ev *Evidence) {
 		}
 	}
 }
+
+// secretForID is the secret where its id should be.
+const secretForID = "FakeK3yFakeK3yFakeK3yFakeK3yFakeK3yFakeK"

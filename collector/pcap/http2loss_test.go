@@ -32,7 +32,7 @@ func exhaust(rng *rand.Rand) exhausted {
 	e := exhausted{told: map[string]toldOf{}}
 	var nanos int64 = 1_700_000_000e9
 	w := newWire(rng, addr4(1, 40000), addr4(2, 80), &e.frames, &nanos)
-	w.mss = 65000
+	w.mss = [...]int{65000, 65000, 60, 25}[rng.IntN(4)]
 	w.handshake()
 	q, a := newEncoder2(), newEncoder2()
 	q.enc.SetMaxDynamicTableSizeLimit(1 << 16)
@@ -41,13 +41,16 @@ func exhaust(rng *rand.Rand) exhausted {
 			b = append(b, frame2(frameWindowUpdate, 0, 0, []byte{0, 0, 40, 0})...)
 		}
 		w.clientHas, w.serverHas = w.serverSeq, w.clientSeq
-		if suspect && len(e.suspects) < 9 {
-			e.suspects = append(e.suspects, len(e.frames))
-		}
+		first := len(e.frames)
 		if toServer {
 			w.send(b)
 		} else {
 			w.reply(b)
+		}
+		for i := first; suspect && i < len(e.frames) && len(e.suspects) < 9; i++ {
+			if w.mss > 1000 || rng.IntN(3) == 0 {
+				e.suspects = append(e.suspects, i)
+			}
 		}
 	}
 	flags := func(end bool) uint8 {
@@ -58,6 +61,14 @@ func exhaust(rng *rand.Rand) exhausted {
 	}
 	say(true, false, append([]byte(hello2), frame2(frameSettings, 0, 0, nil)...))
 	say(false, false, frame2(frameSettings, 0, 0, nil))
+	// head is a header block, now and then in two frames.
+	head := func(end bool, id uint32, block []byte) []byte {
+		if rng.IntN(5) > 0 || len(block) < 4 {
+			return frame2(frameHeaders, flags(end), id, block)
+		}
+		cut := 1 + rng.IntN(len(block)-2)
+		return append(frame2(frameHeaders, flags(end)&^flagEndHeaders, id, block[:cut]), frame2(frameContinuation, flagEndHeaders, id, block[cut:])...)
+	}
 	trailers, both := rng.IntN(2) == 0, rng.IntN(3) == 0
 	var waiting []func()
 	const first, last, all = 2, 6, 14
@@ -78,15 +89,23 @@ func exhaust(rng *rand.Rand) exhausted {
 		if rng.IntN(5) == 0 {
 			fields = append(fields, "x-large", string(bytes.Repeat([]byte{'l'}, 5000)))
 		}
-		say(true, hot, frame2(frameHeaders, flags(!body && !trailers), id, q.block(false, fields...)))
+		say(true, hot, head(!body && !trailers, id, q.block(false, fields...)))
 		if body {
 			say(true, hot, frame2(frameData, flags(!trailers)&flagEndStream, id, []byte("a body")))
 		}
 		if trailers {
-			say(true, hot, frame2(frameHeaders, flags(true), id, q.block(false, "x-checksum", fmt.Sprint(rng.IntN(100)), "authorization", "Bearer trailer-"+fmt.Sprint(n))))
+			say(true, hot, head(true, id, q.block(false, "x-checksum", fmt.Sprint(rng.IntN(100)), "authorization", "Bearer trailer-"+fmt.Sprint(n))))
 		}
 		waiting = append(waiting, func() {
-			say(false, hot && both, frame2(frameHeaders, flags(true), id, a.block(false, ":status", fmt.Sprint(t.status), "x-cost", fmt.Sprint(rng.IntN(9)))))
+			if rng.IntN(6) == 0 {
+				say(false, hot && both, head(false, id, a.block(false, ":status", "103", "x-cost", fmt.Sprint(rng.IntN(9)))))
+			}
+			end := rng.IntN(3) > 0
+			say(false, hot && both, head(end, id, a.block(false, ":status", fmt.Sprint(t.status), "x-cost", fmt.Sprint(rng.IntN(9)))))
+			if !end {
+				say(false, hot && both, frame2(frameData, 0, id, []byte("an answer")))
+				say(false, hot && both, head(true, id, a.block(false, "x-checksum", fmt.Sprint(rng.IntN(9)), "x-status", "503")))
+			}
 		})
 		for len(waiting) > 0 && (rng.IntN(2) == 0 || n == all-1) {
 			i := rng.IntN(len(waiting))
