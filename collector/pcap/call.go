@@ -134,6 +134,7 @@ func (b *builder) request(o origin, ordinal uint64, x *exchange, d *head, trunca
 		c.TraceID = hexID(d.b3TraceID)
 	}
 	c.who = b.identify(d, truncated)
+	d.doubtful = d.doubtful || len(d.override) > 0 && !bytes.EqualFold(d.override, d.method)
 	if x.doubtful = d.doubtful; x.doubtful {
 		b.stats.Ambiguous++
 	}

@@ -34,7 +34,7 @@
 //
 // It cannot see what is encrypted (TLS and QUIC are counted by server name) and what follows an upgrade to anything but HTTP/2 (counted), nor
 // requests behind a CONNECT that was not answered yet. It does not read bodies
-// in codings other than gzip, gRPC-Web as text, and what a server pushes. Bytes that look like a request where the
+// in codings other than gzip, and what a server pushes. Bytes that look like a request where the
 // capture lost the border between messages may be a body; such a call is
 // marked complete only where what follows proves the border (doubt.go, align.go). An injected segment that comes before the true one is taken
 // for it; only if the true one still comes is that noticed.

@@ -13,7 +13,9 @@ import "slices"
 // their numbers; a real head that comes later for one of them is a second head, or
 // a number that does not grow, which contradicts the whole row. The number that he
 // can know is that of his own stream: so the first that agrees proves those behind
-// it, and never itself. Answers are easier to make up, since many streams may wait
+// it, and never itself. (Who owns the whole connection knows them all. Nothing that is
+// left tells his reading from the true one, should the tap lose just the packet with
+// the true heads; docs/capture.md says so.) Answers are easier to make up, since many streams may wait
 // for one: there the row must also be longer than a frame, or reach to the end of
 // the direction, so that the true answers have come to contradict. Only a tunnel inside the connection (CONNECT) carries
 // frames with numbers that follow each other so: there, nothing is proven but by

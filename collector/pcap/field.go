@@ -36,6 +36,7 @@ const (
 	fieldXFCC
 	fieldClientCert
 	fieldClientSubject
+	fieldOverride
 	fieldUserAgent
 	fieldRequestID
 	fieldCorrelation
@@ -98,6 +99,8 @@ func fieldNamed(name []byte) field {
 		return fieldClientCert
 	case "ssl-client-subject-dn", "ssl-client-s-dn", "x-ssl-client-s-dn", "x-ssl-client-dn", "x-ssl-client-subject-dn", "x-client-dn", "x-amzn-mtls-clientcert-subject":
 		return fieldClientSubject
+	case "x-http-method-override", "x-method-override", "x-http-method":
+		return fieldOverride
 	case "x-request-id":
 		return fieldRequestID
 	case "x-correlation-id":
@@ -170,6 +173,8 @@ func (h *head) place(f field) *[]byte {
 		return &h.apiKey
 	case fieldCookie:
 		return &h.cookie
+	case fieldOverride:
+		return &h.override
 	case fieldClientSubject:
 		return &h.clientSubject
 	case fieldUserAgent:

@@ -19,6 +19,8 @@ type head struct {
 	traceParent, b3TraceID, tenant, upgrade         []byte
 	location, contentType, contentEncoding          []byte
 	grpcStatus, clientCert, clientSubject           []byte
+	// override is another method, which some servers take for the request's.
+	override []byte
 
 	// statusKnown and unseen are of HTTP/2: that an answer's status was legible,
 	// and that fields were not, because their table slots were filled unseen.

@@ -3,6 +3,7 @@ package pcap
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/base64"
 	"io"
 	"strings"
 
@@ -35,8 +36,9 @@ const (
 type sample struct {
 	kind bodyKind
 	data []byte
-	// zipped says that it is in gzip; stream that it is a stream of events.
-	zipped, stream bool
+	// zipped says that it is in gzip; stream that it is a stream of events, text that it
+	// is in Base64 (gRPC-Web).
+	zipped, stream, text bool
 	// cut says that something of it is missing; rpc is what the beginning told of the
 	// kind of its answer.
 	cut bool
@@ -120,12 +122,12 @@ func (b *builder) sampleAnswer(x *exchange, d *head) {
 		kind = x.rpc
 	case x.form && media == "application/json":
 		kind = bodyToken
-	case strings.HasPrefix(media, "application/grpc-web") && !strings.HasPrefix(media, "application/grpc-web-text") && d.grpcStatus == nil:
+	case strings.HasPrefix(media, "application/grpc-web") && d.grpcStatus == nil:
 		kind = bodyGRPCWeb
 	}
 	zipped, legible := coding(d.contentEncoding)
 	if kind != bodyNone && legible {
-		x.reply = &sample{kind: kind, zipped: zipped, stream: media == "text/event-stream"}
+		x.reply = &sample{kind: kind, zipped: zipped, stream: media == "text/event-stream", text: strings.HasPrefix(media, "application/grpc-web-text")}
 	}
 }
 
@@ -246,7 +248,11 @@ func (b *builder) readBodies(x *exchange) (mints string) {
 	}
 	defer b.give(s)
 	if s.kind == bodyGRPCWeb {
-		if code, ok := grpcWebStatus(s.data); ok && !s.zipped {
+		body := s.data
+		if s.text {
+			body = pieces64(body)
+		}
+		if code, ok := grpcWebStatus(body); ok && !s.zipped {
 			x.call.Decision = decide.GRPC(code)
 		}
 		return ""
@@ -299,6 +305,24 @@ func (b *builder) minted(text []byte) string {
 	id := b.identifier.Shared(&b.evidence).Credential.ID
 	b.evidence = identify.Evidence{}
 	return id
+}
+
+// pieces64 undoes the Base64 of gRPC-Web as text: pieces, each with its own padding. It
+// returns nil for what is none.
+func pieces64(b []byte) []byte {
+	var out []byte
+	for len(b) > 0 {
+		n := len(b)
+		if i := bytes.IndexByte(b, '='); i >= 0 {
+			n = min((i/4+1)*4, len(b))
+		}
+		var err error
+		if out, err = base64.StdEncoding.AppendDecode(out, b[:n]); err != nil {
+			return nil
+		}
+		b = b[n:]
+	}
+	return out
 }
 
 // grpcWebStatus reads the status that stands at the end of a gRPC-Web body: in a

@@ -3,6 +3,7 @@ package pcap
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -18,6 +19,8 @@ func zip(text string) string {
 	_ = z.Close()
 	return b.String()
 }
+
+func text64(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 
 // asked is a POST of a body, and its answer.
 func asked(path, media, body, answerMedia, answer string) script {
@@ -86,6 +89,9 @@ func TestBodiesNameOperations(t *testing.T) {
 		{"request too long", js, `{"query":"query A { a }","variables":"` + long + `"}`, js, allowed, "", schema.DecisionAllowed},
 		{"no json", js, `{"jsonrpc":"2.0","method":"a"`, js, `{"result":{}}`, "", schema.DecisionAllowed},
 		{"grpc-web", "application/grpc-web+proto", "\x00\x00\x00\x00\x00", "application/grpc-web+proto", "\x00\x00\x00\x00\x02ab\x80\x00\x00\x00\x1egrpc-status: 7\r\ngrpc-message:\r\n", "", schema.DecisionDenied},
+		{"grpc-web as text", "application/grpc-web-text", "AAAAAAA=", "application/grpc-web-text+proto", text64("\x00\x00\x00\x00\x02ab") + text64("\x80\x00\x00\x00\x1egrpc-status: 7\r\ngrpc-message:\r\n"), "", schema.DecisionDenied},
+		{"grpc-web as text in one piece", "application/grpc-web-text", "AAAAAAA=", "application/grpc-web-text", text64("\x00\x00\x00\x00\x01a\x80\x00\x00\x00\x10grpc-status: 0\r\n"), "", schema.DecisionAllowed},
+		{"grpc-web as text that is none", "application/grpc-web-text", "AAAAAAA=", "application/grpc-web-text", "\x80\x00\x00\x00\x10grpc-status: 0\r\n", "", schema.DecisionUnknown},
 	} {
 		for _, mss := range []int{1448, 13} {
 			t.Run(fmt.Sprintf("%s/%d", c.name, mss), func(t *testing.T) {
@@ -195,6 +201,7 @@ func FuzzBodies(f *testing.F) {
 		graphqlDecision(text)
 		rpcDecision(text)
 		grpcWebStatus(text)
+		grpcWebStatus(pieces64(text))
 		lastEvent(text)
 		var want map[string]json.RawMessage
 		if json.Unmarshal(text, &want) != nil || want == nil {
