@@ -17,7 +17,7 @@ const (
 	fieldUnseen
 	// fieldSecretive is one that nobody knows, with the name of a credential.
 	fieldSecretive
-	// fieldOdd is one of HTTP/2 with capitals in its name: against the rules, so that
+	// fieldOdd is one of HTTP/2 against the rules, by capitals in its name and the like:
 	// a server refuses it, or takes it as meant.
 	fieldOdd
 

@@ -1,6 +1,7 @@
 package pcap
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"unsafe"
@@ -303,7 +304,7 @@ func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
 			return nil, err
 		}
 		e.field, e.nameLen = fieldOf(name, r.tenant), uint16(min(len(name), unseenName-1))
-		if e.field == fieldOther && capital(name) {
+		if e.field <= fieldSecretive && odd(name) {
 			e.field = fieldOdd
 		}
 	}
@@ -312,20 +313,26 @@ func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.found(e.field, value, e.known)
+	if r.found(e.field, value, e.known); wanted && bytes.ContainsAny(value, "\x00\r\n") {
+		// Not allowed (RFC 9113 §8.2.1): who passes it on in HTTP/1 writes two headers.
+		r.head.doubtful = true
+		e.field = fieldOdd
+	}
 	if add {
 		r.add(e, value)
 	}
 	return b, nil
 }
 
-func capital(name []byte) bool {
-	for _, c := range name {
-		if c >= 'A' && c <= 'Z' {
+// odd reports whether a name is against the rules (RFC 9113 §8.2.1): some refuse it,
+// some take it as meant.
+func odd(name []byte) bool {
+	for i, c := range name {
+		if c >= 'A' && c <= 'Z' || !isToken[c] && (c != ':' || i > 0) {
 			return true
 		}
 	}
-	return false
+	return len(name) == 0
 }
 
 // add makes a new entry.
@@ -412,6 +419,9 @@ func (r *blockReader) found(f field, value []byte, known bool) {
 		return
 	}
 	r.regular = true
+	if f&^fieldTenant == fieldTransferEncoding {
+		h.doubtful = true // not of HTTP/2: whoever passes it on in HTTP/1 sends two requests
+	}
 	if f == fieldCookie {
 		// Cookies may come in pieces (RFC 9113 §8.2.3).
 		if r.cookies++; r.cookies > 1 && r.cookies < maxCookies && len(h.cookie)+len(value) < maxCookieBytes {

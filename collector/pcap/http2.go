@@ -181,6 +181,9 @@ func (h *http2) onRequest(r *frameReader, f frameHead, d *head, cut bool) {
 	x.nanos, x.truncated, x.requestDone = r.blockNanos, cut, ends
 	s.x = x
 	h.out.request(h.conn.origin(h.client), uint64(f.stream), x, d, d.unseen)
+	if n := len(d.target); n > 0 && d.target[0] != '/' && !x.connect && string(d.target) != "*" {
+		s.ambiguous = true // not the form of a path here
+	}
 	s.grpc = h.out.grpcRequest(x, d)
 	s.grpcMaybe = !s.grpc && d.unseen && d.contentType == nil && (d.method == nil || string(d.method) == "POST")
 	h.tunnels = h.tunnels || x.connect
