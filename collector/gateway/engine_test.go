@@ -8,8 +8,10 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -263,6 +265,37 @@ func (r *numbered) Read(p []byte) (int, error) {
 	n := copy(p, r.rest)
 	r.rest = r.rest[n:]
 	return n, nil
+}
+
+// Of a large capture it is told how far it is read, as of a log.
+func TestCaptureTellsProgress(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.pcap")
+	const size = 5 << 20
+	if err := os.WriteFile(file, append([]byte{0xd4, 0xc3, 0xb2, 0xa1}, make([]byte, size-4)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var told []int64
+	var last uint64
+	cfg := Config{
+		Captures: func(ctx context.Context, r io.Reader, in collector.Input, sink collector.Sink) error {
+			if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{r}, make([]byte, 4096)); err != nil {
+				return err
+			}
+			return sink.Put(ctx, &collector.Batch{Input: in, Calls: make([]schema.Call, 3)})
+		},
+		Progress: func(_ string, done, total int64, calls uint64) {
+			if total != size {
+				t.Errorf("%d of %d", done, total)
+			}
+			told, last = append(told, done), calls
+		},
+	}
+	if _, err := testGateway(t, cfg).Run(context.Background(), []string{file}, discard{}); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) < 5 || !slices.IsSorted(told) || told[len(told)-1] != size || last != 3 {
+		t.Errorf("told %v, and %d calls at last", told, last)
+	}
 }
 
 // Memory does not grow with the input: what is alive after many lines that

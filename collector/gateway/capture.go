@@ -1,0 +1,50 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/scopedrift/scopedrift/collector"
+)
+
+// capture hands an input on to who reads captures, and tells how far that has come.
+func (g *Gateway) capture(ctx context.Context, s *stream, in collector.Input, sink collector.Sink) error {
+	if g.cfg.Progress == nil {
+		return g.cfg.Captures(ctx, s, in, sink)
+	}
+	calls := &countingSink{Sink: sink}
+	tell := func() { g.cfg.Progress(in.Name, s.raw.n, in.Size, calls.n) }
+	err := g.cfg.Captures(ctx, &tellingReader{s: s, tell: tell}, in, calls)
+	tell()
+	return err
+}
+
+// tellEvery is after how many bytes progress is told again.
+const tellEvery = 1 << 20
+
+// tellingReader tells now and then that it was read.
+type tellingReader struct {
+	s     *stream
+	tell  func()
+	since int
+}
+
+func (r *tellingReader) Read(p []byte) (int, error) {
+	n, err := r.s.Read(p)
+	if r.since += n; r.since >= tellEvery {
+		r.since = 0
+		r.tell()
+	}
+	return n, err
+}
+
+// countingSink counts the calls that pass.
+type countingSink struct {
+	collector.Sink
+	n uint64
+}
+
+// Put hands a batch on.
+func (c *countingSink) Put(ctx context.Context, b *collector.Batch) error {
+	c.n += uint64(len(b.Calls))
+	return c.Sink.Put(ctx, b)
+}
