@@ -57,18 +57,22 @@ func ParseClientCert(header []byte) (XFCCElement, error) {
 	return e, nil
 }
 
-// clientCert reads what other headers than x-forwarded-client-cert say of the client's
-// certificate, nil where they say nothing.
-func (r *rules) clientCert() *XFCCElement {
+// clientCert: what other headers than x-forwarded-client-cert say of the client's
+// certificate. Where no proxy writes such a header none removes it either, and anybody
+// may send one: so it counts only where nothing else proves who calls.
+func (r *rules) clientCert() bool {
 	if len(r.ev.ClientCert) > 0 {
 		e, err := ParseClientCert(r.ev.ClientCert)
 		if err == nil {
-			return &e
+			r.hop = &e
+			r.workload()
+			return r.certificate()
 		}
 		r.known.flaw = flawClientCert
 	}
 	if len(r.ev.ClientSubject) > 0 {
-		return &XFCCElement{Subject: r.ev.ClientSubject}
+		r.hop = &XFCCElement{Subject: r.ev.ClientSubject}
+		return r.certificate()
 	}
-	return nil
+	return false
 }

@@ -139,9 +139,7 @@ func (i *Identifier) recognise(ev *Evidence) *known {
 // fingerprint says nothing to anybody.
 func (i *Identifier) name(ev *Evidence, k *known) {
 	r := rules{Identifier: i, ev: ev, known: k, out: &k.identity}
-	if r.hop = r.xfcc(); r.hop == nil {
-		r.hop = r.clientCert()
-	}
+	r.hop = r.xfcc()
 	r.workload()
 	r.authorization = ParseAuthorization(ev.Authorization)
 	switch {
@@ -154,6 +152,7 @@ func (i *Identifier) name(ev *Evidence, k *known) {
 	case r.certificate():
 	case r.kubernetes():
 	case r.token():
+	case r.clientCert():
 	case k.flaw != flawNone:
 		// Something was shown; who it names cannot be read.
 	case ev.Complete:

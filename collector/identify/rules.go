@@ -106,7 +106,7 @@ func (r *rules) behindKey() {
 // cloudSignature: the key id in a signed request.
 func (r *rules) cloudSignature() bool {
 	a := r.authorization
-	if len(a.Name) == 0 {
+	if !r.authorized() {
 		switch string(r.ev.QueryName) {
 		case "x-amz-credential", "x-goog-credential", "awsaccesskeyid":
 			a.scope(unescapeQuery(r.ev.Query.Reveal()))
@@ -128,14 +128,28 @@ func (r *rules) cloudSignature() bool {
 	return true
 }
 
+// authorized reports whether the request has an Authorization header that proves
+// something. Anybody may put more beside it, which servers do not look at then.
+func (r *rules) authorized() bool {
+	return len(r.authorization.Name) > 0 || !r.authorization.Token.Empty()
+}
+
 // jwt: the claims that a gateway verified, else those of a raw token, wherever
-// it stands.
+// it stands: but not beside a header that is there to prove who calls.
 func (r *rules) jwt() bool {
 	if r.claims(&r.ev.JWT, true) {
 		return true
 	}
 	query := redact.NewSecret(unescapeQuery(r.ev.Query.Reveal()))
-	for _, s := range [...]redact.Secret{r.authorization.Token, r.ev.APIKey, query, r.ev.SessionCookie} {
+	sources := [...]redact.Secret{r.authorization.Token, r.ev.APIKey, query, r.ev.SessionCookie}
+	last := len(sources)
+	switch {
+	case r.authorized():
+		last = 1
+	case !r.ev.APIKey.Empty():
+		last = 2
+	}
+	for _, s := range sources[:last] {
 		if s.Empty() {
 			continue
 		}

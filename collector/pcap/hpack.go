@@ -304,7 +304,7 @@ func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
 			return nil, err
 		}
 		e.field, e.nameLen = fieldOf(name, r.tenant), uint16(min(len(name), unseenName-1))
-		if e.field <= fieldSecretive && odd(name) {
+		if e.field <= fieldSecretive && forbidden(name) {
 			e.field = fieldOdd
 		}
 	}
@@ -324,9 +324,9 @@ func (r *blockReader) literal(b []byte, prefix uint, add bool) ([]byte, error) {
 	return b, nil
 }
 
-// odd reports whether a name is against the rules (RFC 9113 §8.2.1): some refuse it,
+// forbidden reports whether a name is against the rules (RFC 9113 §8.2.1): some refuse it,
 // some take it as meant.
-func odd(name []byte) bool {
+func forbidden(name []byte) bool {
 	for i, c := range name {
 		if c >= 'A' && c <= 'Z' || !isToken[c] && (c != ':' || i > 0) {
 			return true
