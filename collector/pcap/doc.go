@@ -32,10 +32,43 @@
 // the server's address and port. gRPC, GraphQL, JSON-RPC and MCP name their
 // operations themselves.
 //
-// It cannot see what is encrypted (TLS and QUIC are counted by server name) and what follows an upgrade to anything but HTTP/2 (counted), nor
-// requests behind a CONNECT that was not answered yet. It does not read bodies
-// in codings other than gzip, and what a server pushes. Bytes that look like a request where the
-// capture lost the border between messages may be a body; such a call is
-// marked complete only where what follows proves the border (doubt.go, align.go). An injected segment that comes before the true one is taken
-// for it; only if the true one still comes is that noticed.
+// # The way of a packet
+//
+// A packet becomes calls in seven steps, each in files of its own:
+//
+//  1. capture.go runs it all: [Capture.Run] over a file that reader.go reads, or
+//     [Capture.Watch] (watch.go) over packets as they come, from package live or
+//     from a directory (follow.go).
+//  2. decode.go takes the headers off: link.go of the link, tunnel.go of tags and
+//     tunnels, ip.go of IP; fragment.go puts datagrams together. quic.go looks at
+//     the rest of UDP.
+//  3. flow.go finds the packet's connection and bounds how many there are; stream.go
+//     hands on its bytes in causal order, held.go keeps what came too early, and
+//     recall.go knows what was sent twice with other bytes.
+//  4. sniff.go tells by the first bytes what a connection speaks. tls.go opens TLS
+//     where tlskeys.go has its secrets, with tlscipher.go, and begins again inside.
+//  5. http1.go reads the messages of HTTP/1, head.go their heads, body.go the length
+//     of their bodies, field.go the fields of both versions. frame.go reads the frames
+//     of HTTP/2, resync.go finds them again behind a hole, hpack.go reads their
+//     header blocks (hpackstatic.go and huffman.go are the tables of RFC 7541), and
+//     shelf.go keeps their table over a hole.
+//  6. pair.go pairs requests and answers of HTTP/1: by their order and numbers; where
+//     messages were lost by counting (align.go), by a client's habit (patience.go), and
+//     what is only likely marked (likely.go). http2.go pairs those of HTTP/2 by their
+//     streams (streams.go) and waits for proof where a border is in doubt (doubt.go).
+//  7. call.go makes the call, with an identity and without secrets; sample.go keeps the
+//     bodies that name an operation or tell its result: rpcname.go and rpc.go read
+//     them, over scanjson.go. unseen.go tells what stands for calls that were not seen.
+//
+// stats.go has the books of all of it.
+//
+// # What it cannot see
+//
+// What is encrypted (TLS and QUIC are counted by server name) and what follows an upgrade
+// to anything but HTTP/2 (counted), nor requests behind a CONNECT that was not answered
+// yet. It does not read bodies in codings other than gzip, and what a server pushes.
+// Bytes that look like a request where the capture lost the border between messages may
+// be a body; such a call is marked complete only where what follows proves the border
+// (doubt.go, align.go). An injected segment that comes before the true one is taken for
+// it; only if the true one still comes is that noticed.
 package pcap

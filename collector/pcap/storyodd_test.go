@@ -15,9 +15,9 @@ import (
 	"github.com/scopedrift/scopedrift/schema"
 )
 
-// odd is a request that readers may take differently, as packets and as the gateway in
+// oddCall is a request that readers may take differently, as packets and as the gateway in
 // front logs it.
-type odd struct {
+type oddCall struct {
 	name, method string
 	// target is what stands in the request line, path what HTTP/2 and the log have
 	// where that differs.
@@ -40,7 +40,7 @@ var logged = map[string]string{
 	"content-type": "content_type", "x-forwarded-client-cert": "x_forwarded_client_cert",
 }
 
-var oddities = []odd{
+var oddities = []oddCall{
 	{name: "query keys", method: "GET", target: "/v1/orders/42?expand=lines&page=2&expand=tax&flag", host: "orders.example", status: 200},
 	{name: "an empty query", method: "GET", target: "/v1/orders?", host: "orders.example", status: 200},
 	{name: "keys with escapes", method: "GET", target: "/v1/orders?filter%5Bstate%5D=open&a+b=1;c=2", host: "orders.example", status: 200},
@@ -89,7 +89,7 @@ var oddities = []odd{
 }
 
 // packets returns the request and its answer, alone on a connection.
-func (o *odd) packets(version int) []frame {
+func (o *oddCall) packets(version int) []frame {
 	if version == 1 {
 		text := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\n", o.method, o.target, o.host)
 		for i := 0; i < len(o.header); i += 2 {
@@ -121,7 +121,7 @@ func (o *odd) packets(version int) []frame {
 }
 
 // line is what the gateway logs of it.
-func (o *odd) line(t *testing.T, version int) []byte {
+func (o *oddCall) line(t *testing.T, version int) []byte {
 	path := o.target
 	if o.path != "" {
 		path = o.path
