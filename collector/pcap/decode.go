@@ -31,7 +31,9 @@ type packet struct {
 	src, dst endpoint
 	// tunnel is the innermost tunnel's network id, 0 without one: two tenants
 	// may use the same addresses.
-	tunnel   uint32
+	tunnel uint32
+	// vlan is 1 without VLAN tags, else 1 and a number of them all.
+	vlan     uint32
 	seq, ack uint32
 	flags    uint8
 	payload  []byte
@@ -194,7 +196,7 @@ func (d *decoder) decode(rec *record, p *packet) string {
 	default:
 		return reasonNotIP
 	}
-	d.parts.tunnel, d.room = 0, rec.wire-len(rec.data)
+	d.parts.tunnel, d.room, d.vlan.path = 0, rec.wire-len(rec.data), uint32(rec.vlan)
 	reason = d.layers(parser, data, rec, p)
 	// A tunnel may be in parts and hold parts again.
 	for depth := 0; depth < 4; depth++ {
@@ -284,7 +286,7 @@ func (d *decoder) collect(rec *record, p *packet) string {
 	if last := d.found[len(d.found)-1]; last != layers.LayerTypeTCP {
 		return d.notTCP(last)
 	}
-	p.tunnel = d.parts.tunnel
+	p.tunnel, p.vlan = d.parts.tunnel, d.vlan.path+1
 	declared, carried, unsaid := 0, 0, false
 	for _, layer := range d.found {
 		switch layer {

@@ -11,14 +11,17 @@ import (
 type flowKey struct {
 	a, b   endpoint
 	tunnel uint32
+	// vlan tells connections apart that have all else in common (vlan.go), 0 for the
+	// first of them.
+	vlan uint32
 }
 
 // keyOf returns the key of a packet's connection and the side that sent it.
 func keyOf(p *packet) (flowKey, side) {
 	if bytes.Compare(p.src[:], p.dst[:]) <= 0 {
-		return flowKey{p.src, p.dst, p.tunnel}, 0
+		return flowKey{p.src, p.dst, p.tunnel, 0}, 0
 	}
-	return flowKey{p.dst, p.src, p.tunnel}, 1
+	return flowKey{p.dst, p.src, p.tunnel, 0}, 1
 }
 
 // endpoint returns the endpoint that a side sends from.
@@ -42,6 +45,8 @@ type table struct {
 	// look-up waits for memory: here for one line of it, mostly.
 	heads  []*connection
 	number int // of connections
+	// apart is how many of them have all in common with others but the VLAN.
+	apart int
 	// open are the connections that go on, over those that ended, which are kept to
 	// know what is late.
 	open, over queue
@@ -62,9 +67,11 @@ func (t *table) packet(p *packet) {
 	t.now = max(t.now, p.nanos)
 	key, from := keyOf(p)
 	hash := maphash.Comparable(t.seed, key)
-	c := *t.head(hash)
-	for c != nil && (c.hash != hash || c.key != key) {
-		c = c.sibling
+	c := t.find(hash, &key)
+	var like *connection
+	if c == nil && t.apart > 0 || c != nil && c.vlans[0] != p.vlan {
+		c, like = t.inVLAN(c, &key, from, p)
+		hash = maphash.Comparable(t.seed, key)
 	}
 	replaced := false
 	if c != nil && (c.unrelated(from, p) || c.misfits(from, p) || c.goesOn(from, p)) {
@@ -73,8 +80,9 @@ func (t *table) packet(p *packet) {
 		c = nil
 	}
 	if c == nil {
-		c = &connection{table: t, key: key, hash: hash, last: t.now, replaced: replaced}
+		c = &connection{table: t, key: key, hash: hash, vlans: [3]uint32{p.vlan}, last: t.now, replaced: replaced}
 		c.proto = t.begin(c)
+		c.beginLike(like)
 		t.stats.Connections++
 		t.insert(c)
 		t.open.link(c)
@@ -85,6 +93,15 @@ func (t *table) packet(p *packet) {
 	t.bound()
 }
 
+// find returns the connection of a key, nil if there is none.
+func (t *table) find(hash uint64, key *flowKey) *connection {
+	c := *t.head(hash)
+	for c != nil && (c.hash != hash || c.key != *key) {
+		c = c.sibling
+	}
+	return c
+}
+
 // head returns where the connections with the lower bits of a hash begin.
 func (t *table) head(hash uint64) **connection {
 	return &t.heads[hash&uint64(len(t.heads)-1)]
@@ -92,6 +109,9 @@ func (t *table) head(hash uint64) **connection {
 
 // insert adds a connection. There are at least twice as many heads.
 func (t *table) insert(c *connection) {
+	if c.key.vlan != 0 {
+		t.apart++
+	}
 	if t.number++; 2*t.number > len(t.heads) {
 		old := t.heads
 		t.heads = make([]*connection, 2*len(old))
@@ -161,6 +181,9 @@ func (t *table) remove(c *connection) {
 	c.flush()
 	c.count()
 	t.queueOf(c).unlink(c)
+	if c.key.vlan != 0 {
+		t.apart--
+	}
 	t.number--
 	at := t.head(c.hash)
 	for *at != c {

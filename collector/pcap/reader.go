@@ -36,6 +36,8 @@ type record struct {
 	link  linkType
 	// wire is how long the packet was before the capture cut it, at least what data is.
 	wire int
+	// vlan is a VLAN that it was in whose tag is not in data, 0 for none.
+	vlan uint16
 }
 
 // recordReader reads packet after packet: io.EOF at a clean end, errCut at a

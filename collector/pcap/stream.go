@@ -89,6 +89,8 @@ type connection struct {
 	hash    uint64      // of key
 	sibling *connection // the next with a like hash
 	key     flowKey
+	// vlans are those that it was seen in (vlan.go).
+	vlans [3]uint32
 	// client is the side that opened the connection; clientKnown says that the
 	// handshake showed it.
 	client      side

@@ -59,7 +59,20 @@ type ethernetLayer struct{ layers.Ethernet }
 
 func (e *ethernetLayer) NextLayerType() gopacket.LayerType { return byEtherType(e.EthernetType) }
 
-type vlanLayer struct{ layers.Dot1Q }
+// vlanLayer is gopacket's VLAN tag.
+type vlanLayer struct {
+	layers.Dot1Q
+	// path is a number of all the tags that were met, 0 for none.
+	path uint32
+}
+
+func (v *vlanLayer) DecodeFromBytes(data []byte, df gopacket.DecodeFeedback) error {
+	err := v.Dot1Q.DecodeFromBytes(data, df)
+	if err == nil && v.VLANIdentifier != 0 { // else it tells a priority only
+		v.path = v.path<<12 | uint32(v.VLANIdentifier)
+	}
+	return err
+}
 
 func (v *vlanLayer) NextLayerType() gopacket.LayerType { return byEtherType(v.Type) }
 

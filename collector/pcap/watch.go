@@ -20,6 +20,8 @@ type Packet struct {
 	Link uint32
 	// Length is how long the packet was before it was cut; 0 says that it was not.
 	Length int
+	// VLAN is one that it was in, where its tag was taken out of Data; 0 is none.
+	VLAN uint16
 	// Nanos is when it was seen, in nanoseconds of Unix time.
 	Nanos int64
 }
@@ -101,6 +103,7 @@ func (f *flowing) next(rec *record) error {
 	var p Packet
 	err := f.watch.source.Next(f.ctx, &p, f.flush)
 	rec.data, rec.nanos, rec.link, rec.wire = p.Data, p.Nanos, linkType(p.Link), max(p.Length, len(p.Data))
+	rec.vlan = p.VLAN
 	switch {
 	case err == nil, f.run.flowing(err):
 		return err

@@ -251,6 +251,10 @@ func (s *Socket) Next(ctx context.Context, p *pcap.Packet, idle func() error) er
 	}
 	p.Data = s.ring[from : from+int(h.Snaplen) : from+int(h.Snaplen)]
 	p.Link, p.Length, p.Nanos = s.link, int(h.Len), int64(h.Sec)*1e9+int64(h.Nsec)
+	// The kernel takes the outermost tag out of the packet.
+	if p.VLAN = 0; h.Status&unix.TP_STATUS_VLAN_VALID != 0 {
+		p.VLAN = uint16(h.Hv1.Vlan_tci & 0xfff)
+	}
 	s.offset += int(h.Next_offset)
 	s.left--
 	return nil
