@@ -2,11 +2,12 @@
 //
 // [New] and [Capture.Run] are all that most callers need; [IsCapture] tells a
 // capture by its first bytes. Run reads pcap and pcapng files (either byte
-// order, micro- and nanoseconds, several interfaces), decodes Ethernet with
-// VLAN tags and MPLS labels, Linux cooked, loopback, PPP, netfilter-log, raw IP
-// and clear-text wireless links, unpacks VXLAN, Geneve, GRE and ERSPAN, puts IP
-// fragments together, follows TCP connections, reads HTTP/1 and HTTP/2 with gRPC,
-// and pairs requests with answers.
+// order, micro- and nanoseconds, several interfaces, files put together as they
+// are), decodes Ethernet with VLAN tags and MPLS labels, Linux cooked, loopback,
+// PPP and PPPoE, netfilter- and packet-filter-log, PKTAP, raw IP and clear-text
+// wireless links, unpacks VXLAN, Geneve, GRE, ERSPAN, GTP-U, L2TP and others
+// (tunnel.go), puts IP fragments together, follows TCP connections, reads HTTP/1 and
+// HTTP/2 with gRPC, and pairs requests with answers.
 //
 // It promises:
 //

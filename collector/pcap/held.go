@@ -7,11 +7,16 @@ import "slices"
 // hold keeps a copy of a segment, in order and without overlap.
 func (c *connection) hold(from side, s segment) {
 	d := &c.dirs[from]
-	if c.skipsHolding() {
-		return
-	}
 	if !before(s.seq, d.next+maxAhead) {
 		c.table.stats.drop(dropFarAhead)
+		return
+	}
+	if c.skipsHolding() {
+		// Its order does not matter, but where the connection stands, and its end.
+		if before(d.next, s.seq) {
+			d.next = s.seq
+		}
+		c.deliver(from, &s)
 		return
 	}
 	c.table.stats.Held++

@@ -110,3 +110,22 @@ func TestHandshakeInTheMiddle(t *testing.T) {
 		}
 	}
 }
+
+// TestLossInWhatIsNotRead loses a packet of a long connection that nobody can read: it
+// stays one, and its end is seen.
+func TestLossInWhatIsNotRead(t *testing.T) {
+	segments := opened(70, 30)
+	c, s := uint32(70), uint32(30)
+	hello := "\x17\x03\x03\x40\x00" + strings.Repeat("x", 60_000)
+	for i := range 4000 { // 240 MB
+		if i != 5 {
+			segments = append(segments, tcp{from: 's', seq: s, ack: c, flags: ack, text: hello})
+		}
+		s += uint32(len(hello))
+	}
+	segments = append(segments, tcp{from: 'c', seq: c, ack: s, flags: finAck}, tcp{from: 's', seq: s, ack: c + 1, flags: finAck}, tcp{from: 'c', seq: c + 1, ack: s + 1, flags: ack})
+	_, stats := read(t, Config{}, bytes.NewReader(wired(segments)))
+	if stats.Connections != 1 || stats.Protocols[speaksTLS] != 1 || stats.Unread[speaksTLS] != 3999 || stats.Late != 0 {
+		t.Errorf("%+v", stats)
+	}
+}
