@@ -3,6 +3,7 @@ package pcap
 import (
 	"bytes"
 	"hash/maphash"
+	"slices"
 	"time"
 )
 
@@ -51,7 +52,10 @@ type table struct {
 	// know what is late.
 	open, over queue
 
-	held    int // bytes of all held segments and split heads
+	// held is how many bytes all held segments and split heads take up, holders are the
+	// connections that began to hold segments, the first of them first.
+	held    int
+	holders []*connection
 	now     int64
 	buffers [][]byte
 	recall  recall
@@ -156,9 +160,48 @@ func (t *table) bound() {
 			t.stats.drop(dropConnections)
 		default:
 			t.stats.drop(dropMemory)
+			if h := t.holder(); h != nil {
+				c = h
+			}
 		}
 		t.remove(c)
 	}
+}
+
+// hoards is which part of all that may be held makes a connection one that gives way
+// before others do that were quiet for longer.
+const hoards = 1024
+
+// holder returns the connection that has held much for longest, nil if there is none.
+func (t *table) holder() *connection {
+	for len(t.holders) > 0 {
+		c := t.holders[0]
+		t.holders[0] = nil
+		t.holders = t.holders[1:]
+		c.holder = false
+		if held := c.dirs[0].heldBytes + c.dirs[1].heldBytes; !c.over && int(held) > t.limits.HeldTotal/hoards {
+			return c
+		}
+	}
+	t.holders = nil
+	return nil
+}
+
+// holds takes note that a connection holds segments.
+func (t *table) holds(c *connection) {
+	if c.holder {
+		return
+	}
+	if len(t.holders) == cap(t.holders) {
+		// Those that hold nothing any more make room.
+		t.holders = slices.DeleteFunc(t.holders, func(c *connection) bool {
+			idle := c.over || len(c.dirs[0].held)+len(c.dirs[1].held) == 0
+			c.holder = !idle
+			return idle
+		})
+	}
+	c.holder = true
+	t.holders = append(t.holders, c)
 }
 
 // ended notes that a connection is over.
@@ -236,14 +279,24 @@ func (q *queue) relink(c *connection) {
 // bufferSize is what most segments fit in; only such buffers are kept for reuse.
 const bufferSize = 2048
 
+// smallBuffer is what has a buffer of its own size: many tiny segments must not hold
+// more than they count for.
+const smallBuffer = 256
+
 // copy returns a copy of data in a buffer that recycle takes back.
 func (t *table) copy(data []byte) []byte {
-	if n := len(t.buffers); n > 0 && len(data) <= bufferSize {
-		b := t.buffers[n-1]
+	var b []byte
+	switch n := len(t.buffers); {
+	case len(data) <= smallBuffer:
+		b = make([]byte, 0, len(data))
+	case n > 0 && len(data) <= bufferSize:
+		b = t.buffers[n-1]
 		t.buffers = t.buffers[:n-1]
-		return append(b[:0], data...)
+	default:
+		b = make([]byte, 0, max(len(data), bufferSize))
 	}
-	return append(make([]byte, 0, max(len(data), bufferSize)), data...)
+	t.held += cap(b)
+	return append(b[:0], data...)
 }
 
 // extend adds to such a buffer, which may be nil.
@@ -251,10 +304,14 @@ func (t *table) extend(b, more []byte) []byte {
 	if b == nil {
 		return t.copy(more)
 	}
-	return append(b, more...)
+	t.held -= cap(b)
+	b = append(b, more...)
+	t.held += cap(b)
+	return b
 }
 
 func (t *table) recycle(b []byte) {
+	t.held -= cap(b)
 	if cap(b) >= bufferSize && cap(b) < 2*bufferSize && len(t.buffers) < 1024 {
 		t.buffers = append(t.buffers, b[:0])
 	}

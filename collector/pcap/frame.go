@@ -231,12 +231,10 @@ func (h *http2) collect(r *frameReader, b []byte) {
 		h.out.stats.drop(dropHead)
 	}
 	r.payload = h.conn.table.extend(r.payload, b)
-	h.conn.table.held += len(b)
 }
 
 // release forgets what was collected of a payload.
 func (h *http2) release(b *[]byte) {
-	h.conn.table.held -= len(*b)
 	h.conn.table.recycle(*b)
 	*b = nil
 }
@@ -330,7 +328,6 @@ func (h *http2) grow(r *frameReader, b []byte) {
 		h.out.stats.drop(dropHead)
 	}
 	r.block = h.conn.table.extend(r.block, b)
-	h.conn.table.held += len(b)
 }
 
 // blockEnd reads a block that spanned frames.

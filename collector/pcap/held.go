@@ -50,8 +50,8 @@ func (c *connection) hold(from side, s segment) {
 		}
 		if len(s.data) > 0 || s.missing > 0 || s.fin || s.rst {
 			s.data = c.table.copy(s.data)
-			d.heldBytes += uint32(len(s.data))
-			c.table.held += len(s.data)
+			d.heldBytes += uint32(s.cost())
+			c.table.held += segmentBytes
 			d.held = slices.Insert(d.held, at, s)
 			at++
 		}
@@ -61,6 +61,7 @@ func (c *connection) hold(from side, s segment) {
 		s = tail
 		at++
 	}
+	c.table.holds(c)
 	if int(d.heldBytes) > c.table.limits.HeldPerDirection || len(d.held) > maxHeldSegments {
 		c.table.stats.drop(dropHeldLimit)
 		for len(d.held) > 0 && (int(d.heldBytes) > c.table.limits.HeldPerDirection || len(d.held) > maxHeldSegments) {
@@ -69,6 +70,13 @@ func (c *connection) hold(from side, s segment) {
 		}
 	}
 }
+
+// segmentBytes is what a held segment takes up besides its bytes, with room for the
+// next in its list.
+const segmentBytes = 128
+
+// cost is what a held segment takes up.
+func (s *segment) cost() int { return cap(s.data) + segmentBytes }
 
 // maxHeldSegments bounds the list that is searched for each held segment.
 const maxHeldSegments = 1024
@@ -134,8 +142,8 @@ func (c *connection) drain() bool {
 				s := d.held[0]
 				d.held[0] = segment{}
 				d.held = d.held[1:]
-				d.heldBytes -= uint32(len(s.data))
-				c.table.held -= len(s.data)
+				d.heldBytes -= uint32(s.cost())
+				c.table.held -= segmentBytes
 				buffer := s.data
 				if (!before(s.end(), d.next) || s.fin || s.rst) && (!d.closed || s.rst) {
 					c.deliver(side(i), &s)
@@ -265,7 +273,7 @@ func (c *connection) count() {
 func (c *connection) release(s side) {
 	d := &c.dirs[s]
 	for i := range d.held {
-		c.table.held -= len(d.held[i].data)
+		c.table.held -= segmentBytes
 		c.table.recycle(d.held[i].data)
 	}
 	d.held, d.heldBytes = nil, 0

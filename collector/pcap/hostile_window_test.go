@@ -2,11 +2,14 @@ package pcap
 
 import (
 	"bytes"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/scopedrift/scopedrift/collector"
 )
 
 // What a receiver does not take, since its numbers are no good, must not keep a reader
@@ -127,5 +130,90 @@ func TestLossInWhatIsNotRead(t *testing.T) {
 	_, stats := read(t, Config{}, bytes.NewReader(wired(segments)))
 	if stats.Connections != 1 || stats.Protocols[speaksTLS] != 1 || stats.Unread[speaksTLS] != 3999 || stats.Late != 0 {
 		t.Errorf("%+v", stats)
+	}
+}
+
+// TestTinySegmentsHeld has many connections hold many segments of a byte each: what
+// they take up counts, not what they carry.
+func TestTinySegmentsHeld(t *testing.T) {
+	const connections, each = 300, 900
+	limits := Limits{HeldTotal: 4 << 20}
+	r := newRun(&New(Config{Key: testKey, Limits: limits}).cfg, collector.Input{}, &collected{})
+	alive := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	begin, number := alive(), uint64(0)
+	for i := range each {
+		for c := range connections {
+			number++
+			p := packet{src: addr4(1, uint16(c+1)), dst: addr4(2, 80), seq: 2 * uint32(i), flags: flagACK, payload: []byte("x"), number: number, vlan: 1, nanos: int64(number)}
+			if i == 0 {
+				p.payload = []byte("GET /1 HTTP/1.1\r\n")
+				p.seq -= 100
+			}
+			r.table.packet(&p)
+			if i == 0 {
+				// The server is there, and acknowledges that much.
+				p.src, p.dst, p.ack, p.payload = p.dst, p.src, p.seq+uint32(len(p.payload)), nil
+				r.table.packet(&p)
+			}
+		}
+	}
+	if took := alive() - begin; took > 2*uint64(limits.HeldTotal)+connections*4096 {
+		t.Errorf("%d KiB are alive, %d KiB count as held of %d", took>>10, r.table.held>>10, limits.HeldTotal>>10)
+	}
+	if r.stats.Dropped[dropMemory] == 0 {
+		t.Errorf("nothing was given up: %+v", r.stats.Dropped)
+	}
+	for c := r.table.any(); c != nil; c = r.table.any() {
+		r.table.remove(c)
+	}
+	r.finish()
+	settled(t, r)
+}
+
+// TestHoldersGiveWay has a few connections hold all that may be held, while others are
+// quiet: those that hold give way.
+func TestHoldersGiveWay(t *testing.T) {
+	var frames []frame
+	nanos := int64(1_700_000_000e9)
+	put := func(c int, toServer bool, seq, ack uint32, flags uint8, text string) {
+		nanos += 1e5
+		s := segmentSpec{addr4(1, uint16(c+1)), addr4(2, 80), toServer, seq, ack, flags, []byte(text)}
+		frames = append(frames, frame{nanos, s.ethernet()})
+	}
+	turn := func(c int, at, has uint32, q, a string) {
+		put(c, true, at, has, flagACK, q)
+		put(c, false, has, at+uint32(len(q)), flagACK, a)
+	}
+	const quiet, hoarding = 50, 20
+	for c := range quiet {
+		put(c, true, 9, 0, flagSYN, "")
+		put(c, false, 29, 10, flagSYN|flagACK, "")
+		turn(c, 10, 30, q1, a1)
+	}
+	for c := quiet; c < quiet+hoarding; c++ {
+		put(c, true, 9, 0, flagSYN, "")
+		put(c, false, 29, 10, flagSYN|flagACK, "")
+		put(c, true, 10, 30, flagACK, "GET /")
+		for i := range 400 {
+			put(c, true, 1000+uint32(i)*1200, 30, flagACK, strings.Repeat("x", 1200))
+		}
+	}
+	for c := range quiet {
+		turn(c, 10+uint32(ql), 30+uint32(al), q2, a2)
+	}
+	sink, stats := read(t, Config{Limits: Limits{HeldTotal: 2 << 20}}, bytes.NewReader(writePcap(linkEthernet, frames)))
+	certain := 0
+	for i := range sink.calls {
+		if sink.calls[i].Quality.Certain() {
+			certain++
+		}
+	}
+	if certain != 2*quiet || stats.Dropped[dropMemory] < hoarding/2 {
+		t.Errorf("%d certain calls, want %d; %+v", certain, 2*quiet, stats)
 	}
 }

@@ -247,12 +247,10 @@ func (h *http1) tooLong(r *messageReader, isRequest bool, whole []byte) protocol
 // grow adds to a split head and accounts for the memory.
 func (h *http1) grow(r *messageReader, b []byte) {
 	r.head = h.conn.table.extend(r.head, b)
-	h.conn.table.held += len(b)
 }
 
 // shrink forgets a split head.
 func (h *http1) shrink(r *messageReader) {
-	h.conn.table.held -= len(r.head)
 	h.conn.table.recycle(r.head)
 	r.head, r.scanned = nil, 0
 }

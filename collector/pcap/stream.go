@@ -104,6 +104,8 @@ type connection struct {
 	conflicting bool
 	// replaced says that it took the place of one that was not seen to end.
 	replaced bool
+	// holder says that it stands among those that hold segments.
+	holder bool
 	// far counts the packets in a row, of each side, that do not fit the numbers.
 	far [2]uint8
 
