@@ -201,6 +201,7 @@ func (d *decoder) decode(rec *record, p *packet) string {
 	// A tunnel may be in parts and hold parts again.
 	for depth := 0; depth < 4; depth++ {
 		var whole []byte
+		d.parts.vlan = d.vlan.path
 		switch reason {
 		case reasonFragment:
 			whole, d.room = d.parts.add(d.ip4.Contents, d.ip4.Payload, d.absent(d.ip4.length, d.ip4.Payload), rec.nanos)

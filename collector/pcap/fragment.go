@@ -27,6 +27,7 @@ type datagramKey struct {
 	version  uint8
 	protocol uint8
 	tunnel   uint32
+	vlan     uint32
 }
 
 // fragment is a part. The capture may have cut data off before length.
@@ -57,6 +58,8 @@ type defragmenter struct {
 	arrivals  uint64
 	// tunnel is what the parts are in, 0 if in none.
 	tunnel uint32
+	// vlan is a number of the VLANs that they are in, 0 if in none.
+	vlan uint32
 	// incomplete counts the parts of datagrams that never became whole.
 	incomplete uint64
 }
@@ -71,7 +74,7 @@ func (f *defragmenter) add(header, payload []byte, absent int, nanos int64) (who
 	}
 	field := binary.BigEndian.Uint16(header[6:])
 	offset, more := int(field&0x1fff)*8, field&0x2000 != 0
-	key := datagramKey{id: uint32(binary.BigEndian.Uint16(header[4:])), version: 4, protocol: header[9], tunnel: f.tunnel}
+	key := datagramKey{id: uint32(binary.BigEndian.Uint16(header[4:])), version: 4, protocol: header[9], tunnel: f.tunnel, vlan: f.vlan}
 	copy(key.src[:], header[12:16])
 	copy(key.dst[:], header[16:20])
 	return f.part(key, header, fragment{offset, len(payload) + absent, payload}, more, nanos)
@@ -86,7 +89,7 @@ func (f *defragmenter) add6(header, part []byte, absent int, nanos int64) (whole
 	}
 	field := binary.BigEndian.Uint16(part[2:])
 	// The protocol is the first part's word alone (RFC 8200 §4.5).
-	key := datagramKey{[16]byte(header[8:24]), [16]byte(header[24:40]), binary.BigEndian.Uint32(part[4:]), 6, 0, f.tunnel}
+	key := datagramKey{[16]byte(header[8:24]), [16]byte(header[24:40]), binary.BigEndian.Uint32(part[4:]), 6, 0, f.tunnel, f.vlan}
 	first := append(slices.Clone(header[:40]), part[0])
 	one := fragment{int(field &^ 7), len(part) - 8 + absent, part[8:]}
 	if field&^6 == 0 {

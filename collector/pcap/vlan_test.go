@@ -122,3 +122,37 @@ func TestVLANsUnderLoss(t *testing.T) {
 		}
 	}
 }
+
+// TestFragmentsInVLANs has two tenants with the same addresses, ports, numbers of TCP
+// and numbers of datagrams, all in parts.
+func TestFragmentsInVLANs(t *testing.T) {
+	first := join(opened(70, 30), turnAt(70, 30, q1, a1))
+	second := join(opened(70, 30), turnAt(70, 30, q2, a2))
+	for _, v6 := range []bool{false, true} {
+		client, server := addr4(1, 40000), addr4(2, 80)
+		if v6 {
+			client, server = addr6(1, 40000), addr6(2, 80)
+		}
+		var frames []frame
+		for i := range first {
+			var parts [2][][]byte
+			for k, s := range []tcp{first[i], second[i]} {
+				spec := segmentSpec{client, server, s.from == 'c', s.seq, s.ack, s.flags, []byte(s.text)}
+				ip := spec.ip()
+				for at := 0; at < len(s.text)+20; at += 24 {
+					parts[k] = append(parts[k], ipPart(ip, at, at+24, byte(i)))
+				}
+			}
+			for k := range parts[0] {
+				for v, part := range [][]byte{parts[0][k], parts[1][k]} {
+					b := slices.Concat(make([]byte, 12), []byte{0x81, 0, 0, byte(7 + v)}, etherType(part), part)
+					frames = append(frames, frame{1_700_000_000e9 + int64(len(frames))*1e6, b})
+				}
+			}
+		}
+		sink, stats := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, frames)))
+		if got := lines(sink.calls); got != "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete" {
+			t.Errorf("v6 %v: got\n%s\n%+v", v6, got, stats)
+		}
+	}
+}
