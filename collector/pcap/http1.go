@@ -53,25 +53,25 @@ type messageReader struct {
 	started bool
 	// digits are those of a chunk's size line.
 	digits uint8
+	// remain is what is left of the body or of the chunk, body how many bytes of
+	// the body came, without framing.
+	remain, body uint64
+	// longest is the longest segment; begun counts the messages, inside those that
+	// began inside of a segment (likely.go).
+	longest, begun, inside uint32
+	// tail are the last bytes that were passed over (align.go).
+	tail uint32
 	// begin is the chunk position at which the message began.
 	begin struct {
 		hasAck   bool
 		seq, ack uint32
 		nanos    int64
 	}
-	// remain is what is left of the body or of the chunk, body how many bytes of
-	// the body came, without framing.
-	remain, body uint64
 	// size is what a chunk's size line says so far, line counts the bytes of a line.
 	size uint64
 	line uint32
 	// scanned is how much of head was looked through for its end.
 	scanned uint32
-	// tail are the last bytes that were passed over (align.go).
-	tail uint32
-	// longest is the longest segment; begun counts the messages, inside those that
-	// began inside of a segment (likely.go).
-	longest, begun, inside uint32
 	// head is a head that spans segments.
 	head []byte
 }

@@ -192,8 +192,18 @@ func (c *connection) compare(from side, d *direction, p *packet) {
 
 // indifferent reports whether the next n bytes lie in a body that nobody reads.
 func (h *http1) indifferent(from side, n int) bool {
-	s := h.sample(from == h.client)
-	return (s == nil || s.cut) && h.inside(from, uint64(n))
+	r, isRequest := &h.answer, from == h.client
+	if isRequest {
+		r = &h.request
+	}
+	switch {
+	case !h.inside(from, uint64(n)):
+		return false
+	case !r.sampled:
+		return true // asked of most packets, in one line of memory
+	}
+	s := h.sample(isRequest)
+	return s == nil || s.cut
 }
 
 // indifferent reports whether the next n bytes lie in a body that nobody reads.
