@@ -52,7 +52,7 @@ func TestReadApart(t *testing.T) {
 	if answer == "" {
 		t.Skip("only for benchmarks, which start it themselves")
 	}
-	debug.SetGCPercent(50) // as collect pcap does
+	debug.SetGCPercent(25) // as collect pcap does
 	before, spent := spenttest.Of(t, os.Getpid()), spenttest.Own(t)
 	var sink discardSink
 	if _, err := New(Config{Key: testKey}).Run(context.Background(), os.Stdin, collector.Input{}, &sink); err != nil {

@@ -109,18 +109,18 @@ func (t *hpackTable) value(e *hpackEntry) []byte {
 	return t.texts[at : at+length : at+length]
 }
 
-// push adds an entry with its value. Both lists grow by a quarter: they stay as long
-// as the connection does.
+// push adds an entry with its value. Both lists grow by a fifth and what their
+// memory has room for anyway: they stay as long as the connection does.
 func (t *hpackTable) push(e hpackEntry, value []byte) {
 	if len(t.texts)+len(value) > cap(t.texts) {
 		live := t.texts[t.dead:]
-		t.texts = append(make([]byte, 0, len(live)+len(value)+len(live)/4+16), live...)
+		t.texts = append(slices.Grow([]byte(nil), len(live)+len(value)+len(live)/5+16), live...)
 		t.dead = 0
 	}
 	if n := len(t.entries); n == cap(t.entries) {
 		live := t.live()
 		if int(t.evicted) <= n/8 {
-			t.entries = make([]hpackEntry, 0, n+n/4+8)
+			t.entries = slices.Grow([]hpackEntry(nil), n+n/5+8)
 		}
 		t.entries, t.evicted = append(t.entries[:0], live...), 0
 	}

@@ -329,6 +329,31 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
+// TestLongPackets states that packets are read whole that need more room than the
+// reader begins with, and those behind them as well, whatever a read gives at a time.
+func TestLongPackets(t *testing.T) {
+	file, want := writePcap(linkEthernet, nil), [][]byte{}
+	for i, size := range []int{60, usualBuffer - 16, 70, usualBuffer, 80, 3*usualBuffer + 1, 90, readBuffer - 16, 1, 100} {
+		want = append(want, bytes.Repeat([]byte{byte(i + 1)}, size))
+		file = append(file, writePcap(linkEthernet, []frame{{int64(i) * 1e9, want[i]}})[24:]...)
+	}
+	for _, r := range []io.Reader{bytes.NewReader(file), iotest{bytes.NewReader(file)}} {
+		reader, err := newRecordReader(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rec record
+		for i := range want {
+			if err := reader.next(&rec); err != nil || !bytes.Equal(rec.data, want[i]) || rec.nanos != int64(i)*1e9 {
+				t.Fatalf("packet %d: %d bytes at %d, want %d; error %v", i, len(rec.data), rec.nanos, len(want[i]), err)
+			}
+		}
+		if err := reader.next(&rec); err != io.EOF {
+			t.Errorf("at the end: %v", err)
+		}
+	}
+}
+
 func TestQUICIsCounted(t *testing.T) {
 	eth := func(ip []byte) []byte { return append(append(make([]byte, 12), 8, 0), ip...) }
 	frames := []frame{

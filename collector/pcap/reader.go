@@ -11,8 +11,17 @@ import (
 	"math/bits"
 )
 
-// readBuffer holds the largest packet that is read without being skipped.
-const readBuffer = 1 << 20
+// readBuffer holds the largest packet that is read without being skipped. Most files
+// have none that usualBuffer does not hold, which is small enough for a cache.
+const readBuffer, usualBuffer = 1 << 20, 128 << 10
+
+// peek is Peek of a reader that grows for a packet which its buffer does not hold.
+func peek(r **bufio.Reader, n int) ([]byte, error) {
+	if n > (*r).Size() {
+		*r = bufio.NewReaderSize(*r, readBuffer)
+	}
+	return (*r).Peek(n)
+}
 
 // maxBlock is the largest pcapng block or pcap packet that is believed: beyond
 // it the length field itself is taken for damage.
@@ -84,7 +93,7 @@ var errNoCapture = errors.New("this is no pcap or pcapng capture: its first byte
 
 // newRecordReader reads the file header and returns the reader for its format.
 func newRecordReader(r io.Reader) (recordReader, error) {
-	br := bufio.NewReaderSize(r, readBuffer)
+	br := bufio.NewReaderSize(r, usualBuffer)
 	head, err := br.Peek(12)
 	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read capture: %w", err)
@@ -181,7 +190,7 @@ func (c *classicReader) next(rec *record) error {
 	}
 	// Header and packet at once: of a file that still grows, what is there of them is
 	// left for later.
-	if head, err = c.r.Peek(size); err != nil {
+	if head, err = peek(&c.r, size); err != nil {
 		return cut(err, 1)
 	}
 	rec.data, c.used = head[c.header:], size
@@ -332,7 +341,7 @@ func (n *ngReader) block(kind uint32, length int, rec *record) (bool, error) {
 	if length > readBuffer {
 		return false, skip(n.r, length)
 	}
-	whole, err := n.r.Peek(length)
+	whole, err := peek(&n.r, length)
 	if err != nil {
 		return false, cut(err, 1)
 	}

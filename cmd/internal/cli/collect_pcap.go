@@ -83,7 +83,7 @@ func noFiles(_ *cobra.Command, args []string) error {
 func (a *app) collectPcap(ctx context.Context, o capturing) (err error) {
 	if a.env.Getenv("GOGC") == "" {
 		// It runs beside what it watches: memory counts for more than a little time.
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(25)
 	}
 	taps, closeTaps, err := a.openTaps(&o)
 	if err != nil {

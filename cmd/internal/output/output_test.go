@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"flag"
 	"net/netip"
 	"os"
@@ -327,6 +328,12 @@ func FuzzSafe(f *testing.F) {
 		}
 		if clipped := Clip(safe, 10); Width(clipped) > 10 {
 			t.Fatalf("Clip(%q) is %d wide", safe, Width(clipped))
+		}
+		// A call is written as Marshal writes it.
+		call := schema.Call{Path: s, UserAgent: s, Tenant: s, QueryKeys: []string{s}, Credential: schema.Credential{ID: s, Groups: []string{s}}}
+		var one, other bytes.Buffer
+		if err := errors.Join(Line(&one, &call), Line(&other, call)); err != nil || !bytes.Equal(one.Bytes(), other.Bytes()) {
+			t.Fatalf("%q is written as %q and as %q, error %v", s, &one, &other, err)
 		}
 		// What JSON carries is what was given, escaped.
 		var out bytes.Buffer

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/scopedrift/scopedrift/schema"
 )
 
 // Format is a way of writing results.
@@ -217,7 +219,13 @@ func Document(w io.Writer, value any) error {
 
 // Line writes one JSON value on a line of its own.
 func Line(w io.Writer, value any) error {
-	data, err := json.Marshal(value)
+	var data []byte
+	var err error
+	if call, is := value.(*schema.Call); is {
+		data, err = call.MarshalJSON() // as Marshal would, which reads and copies that again
+	} else {
+		data, err = json.Marshal(value)
+	}
 	if err != nil {
 		return fmt.Errorf("write json line: %w", err)
 	}
