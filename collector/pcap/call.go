@@ -170,8 +170,9 @@ func (b *builder) identify(d *head, truncated bool) *identify.Identity {
 		XFCC:          d.xfcc,
 		ClientCert:    d.clientCert,
 		ClientSubject: d.clientSubject,
-		// A secret in the path, as webhooks and bots have it, proves something too.
-		Complete: !truncated && !d.secretive && !d.bound && b.scrub.Object() == nil,
+		// A secret in the path, as webhooks and bots have it, proves something too, and
+		// forms hold what clients of a token endpoint and people prove themselves with.
+		Complete: !truncated && !d.secretive && !d.bound && b.scrub.Object() == nil && mediaType(d.contentType) != mediaForm,
 	}
 	cookie, differ := identify.SessionCookies(d.cookie)
 	ev.SessionCookie = redact.NewSecret(cookie)

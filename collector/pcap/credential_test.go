@@ -33,6 +33,7 @@ func TestWhoCalls(t *testing.T) {
 		{"a signature of a webhook", "/a", []string{"x-acme-signature", "fake"}, schema.KindUnknown, schema.QualityComplete},
 		{"a proof against forgery", "/a", []string{"x-csrf-token", "fake"}, schema.KindAnonymous, schema.QualityComplete},
 		{"a key of something else", "/a", []string{"idempotency-key", "fake"}, schema.KindAnonymous, schema.QualityComplete},
+		{"a form", "/token", []string{"content-type", "application/x-www-form-urlencoded"}, schema.KindUnknown, schema.QualityComplete},
 		{"another method", "/a", []string{"x-http-method-override", "DELETE"}, schema.KindAnonymous, schema.QualityGap},
 		{"the same method again", "/a", []string{"x-http-method-override", "get"}, schema.KindAnonymous, schema.QualityComplete},
 		{"a bot's token in the path", "/bot110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/getMe", nil, schema.KindUnknown, schema.QualityComplete},

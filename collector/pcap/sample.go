@@ -96,7 +96,7 @@ func (b *builder) sampleRequest(x *exchange, d *head) {
 		kind = bodyJSON
 	case media == "application/graphql":
 		kind = bodyGraphQL
-	case media == "application/x-www-form-urlencoded":
+	case media == mediaForm:
 		x.form = true
 	}
 	zipped, legible := coding(d.contentEncoding)
@@ -131,6 +131,9 @@ func (b *builder) sampleAnswer(x *exchange, d *head) {
 	}
 }
 
+// mediaForm is the type of a form.
+const mediaForm = "application/x-www-form-urlencoded"
+
 // mediaType returns a content type without parameters, in lower case.
 func mediaType(value []byte) string {
 	if i := bytes.IndexByte(value, ';'); i >= 0 {
@@ -144,6 +147,8 @@ func mediaType(value []byte) string {
 		return "application/json"
 	case "application/grpc":
 		return "application/grpc"
+	case mediaForm:
+		return mediaForm
 	case "":
 		return ""
 	}
