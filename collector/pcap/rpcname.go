@@ -117,6 +117,26 @@ func rpcBeginning(text []byte) bodyKind {
 	return bodyNone
 }
 
+// maxFirstPart is how much of a body in parts is looked through for one of GraphQL: it
+// comes first.
+const maxFirstPart = 4 << 10
+
+// partOfGraphQL returns the part of a body in parts that says what GraphQL is asked for,
+// with files behind it (the convention of GraphQL uploads), as far as it is there; nil
+// where there is none.
+func partOfGraphQL(b []byte) []byte {
+	at := bytes.Index(b[:min(len(b), maxFirstPart)], []byte(`name="operations"`))
+	if at < 0 || bytes.Count(b, []byte(`name="operations"`)) > 1 {
+		return nil
+	}
+	_, part, found := bytes.Cut(b[at:], []byte("\r\n\r\n"))
+	if !found {
+		return nil
+	}
+	part, _, _ = bytes.Cut(part, []byte("\r\n--"))
+	return part
+}
+
 // jsonHas reports whether an object has a member.
 func jsonHas(object []byte, name string) (has bool) {
 	jsonMembers(object, func(key, _ []byte) { has = has || string(key) == name })

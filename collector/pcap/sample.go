@@ -26,6 +26,7 @@ type bodyKind uint8
 const (
 	bodyNone    bodyKind = iota
 	bodyJSON             // a request that may be of GraphQL or JSON-RPC
+	bodyParts            // a request in parts, whose first may be of GraphQL, with files behind it
 	bodyGraphQL          // a request that is a GraphQL document, or an answer to one
 	bodyRPC              // an answer of JSON-RPC
 	bodyToken            // an answer that may issue a token
@@ -57,6 +58,9 @@ func (b *builder) keep(s *sample, data []byte) {
 	}
 	s.data = append(s.data, data...)
 	b.bodies += len(data)
+	if s.kind == bodyParts && len(s.data) > maxFirstPart && partOfGraphQL(s.data) == nil {
+		b.spoil(s) // an upload like any other
+	}
 }
 
 // give forgets what is kept of a body.
@@ -71,9 +75,14 @@ func (b *builder) spoil(s *sample) {
 	if s == nil {
 		return
 	}
-	if s.kind == bodyJSON && !s.cut {
+	if !s.cut {
 		text, _ := b.unpack(s)
-		s.rpc = rpcBeginning(text)
+		switch s.kind {
+		case bodyJSON:
+			s.rpc = rpcBeginning(text)
+		case bodyParts:
+			s.rpc = rpcBeginning(partOfGraphQL(text))
+		}
 	}
 	b.give(s)
 	s.cut = true
@@ -96,6 +105,8 @@ func (b *builder) sampleRequest(x *exchange, d *head) {
 		kind = bodyJSON
 	case media == "application/graphql":
 		kind = bodyGraphQL
+	case media == "multipart/form-data":
+		kind = bodyParts
 	case media == mediaForm:
 		x.form = true
 	}
@@ -212,6 +223,8 @@ func (b *builder) nameOperation(x *exchange) {
 		}
 	case s.kind == bodyGraphQL:
 		name, x.rpc = graphqlName(string(text), ""), bodyGraphQL
+	case s.kind == bodyParts:
+		name, x.rpc = rpcName(partOfGraphQL(text))
 	default:
 		name, x.rpc = rpcName(text)
 	}

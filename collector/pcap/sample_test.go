@@ -89,6 +89,11 @@ func TestBodiesNameOperations(t *testing.T) {
 		{"request too long", js, `{"query":"query A { a }","variables":"` + long + `"}`, js, allowed, "", schema.DecisionAllowed},
 		{"no json", js, `{"jsonrpc":"2.0","method":"a"`, js, `{"result":{}}`, "", schema.DecisionAllowed},
 		{"grpc-web", "application/grpc-web+proto", "\x00\x00\x00\x00\x00", "application/grpc-web+proto", "\x00\x00\x00\x00\x02ab\x80\x00\x00\x00\x1egrpc-status: 7\r\ngrpc-message:\r\n", "", schema.DecisionDenied},
+		{"graphql with a file", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"operations\"\r\n\r\n{\"query\":\"mutation Put($f: Upload!) { put(f: $f) }\"}\r\n--x\r\nContent-Disposition: form-data; name=\"0\"\r\n\r\nfile\r\n--x--\r\n", js,
+			`{"errors":[{"extensions":{"code":"FORBIDDEN"}}]}`, "mutation Put", schema.DecisionDenied},
+		{"graphql with a long file", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"operations\"\r\n\r\n{\"query\":\"mutation Put($f: Upload!) { put(f: $f) }\"}\r\n--x\r\nContent-Disposition: form-data; name=\"0\"\r\n\r\n" + long + "\r\n--x--\r\n", js,
+			`{"errors":[{"extensions":{"code":"FORBIDDEN"}}]}`, "", schema.DecisionDenied},
+		{"a file", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n" + long + "\r\n--x--\r\n", js, `{"errors":[]}`, "", schema.DecisionAllowed},
 		{"grpc-web as text", "application/grpc-web-text", "AAAAAAA=", "application/grpc-web-text+proto", text64("\x00\x00\x00\x00\x02ab") + text64("\x80\x00\x00\x00\x1egrpc-status: 7\r\ngrpc-message:\r\n"), "", schema.DecisionDenied},
 		{"grpc-web as text in one piece", "application/grpc-web-text", "AAAAAAA=", "application/grpc-web-text", text64("\x00\x00\x00\x00\x01a\x80\x00\x00\x00\x10grpc-status: 0\r\n"), "", schema.DecisionAllowed},
 		{"grpc-web as text that is none", "application/grpc-web-text", "AAAAAAA=", "application/grpc-web-text", "\x80\x00\x00\x00\x10grpc-status: 0\r\n", "", schema.DecisionUnknown},
@@ -197,6 +202,7 @@ func FuzzBodies(f *testing.F) {
 		rpcName(text)
 		rpcBeginning(text)
 		graphqlQuery(append([]byte("?query="), text...))
+		partOfGraphQL(text)
 		graphqlName(string(text), "")
 		graphqlDecision(text)
 		rpcDecision(text)
