@@ -183,12 +183,18 @@ type quicReader struct {
 	// hello is not whole.
 	order []quicFlow
 	open  int
+	// tries is how many keys were made in the second of the packets that began at since.
+	tries int
+	since int64
 }
 
 const (
 	// maxQUIC bounds the flows that are remembered, maxQUICOpen those among them
 	// whose hello is kept.
 	maxQUIC, maxQUICOpen = 4096, 256
+	// maxQUICTries bounds the keys that are made in a second: each costs some
+	// microseconds, which a flood of first packets may not make a burden.
+	maxQUICTries = 5000
 	// quicAgain is how long a flow must be quiet until its first packets are those of
 	// another connection: the usual longest idle time.
 	quicAgain = 60e9
@@ -222,6 +228,13 @@ func (q *quicReader) packet(flow quicFlow, p *quicPacket, nanos int64) {
 	if frames == nil {
 		if q.flows[quicFlow{flow.dst, flow.src, flow.tunnel}] != nil {
 			return // the server's, whose keys are others
+		}
+		if nanos-q.since >= 1e9 {
+			q.tries, q.since = 0, nanos
+		}
+		if q.tries++; q.tries > maxQUICTries {
+			q.stats.drop(dropQUIC)
+			return
 		}
 		keys, err := p.version.keysOf(p.destination)
 		if err != nil {

@@ -213,10 +213,16 @@ func TestQUICFlood(t *testing.T) {
 	half := append([]byte{6, 0, 30}, helloFor("flood.example")[:30]...)
 	for i := range flood {
 		flow := quicFlow{src: addr4(1, uint16(i)), dst: addr4(2, 443), tunnel: uint32(i >> 16)}
-		q.datagram(flow, sealed(t, 1, binary.BigEndian.AppendUint64(nil, uint64(i)), 0, append(half, make([]byte, 30)...)), int64(i))
+		q.datagram(flow, sealed(t, 1, binary.BigEndian.AppendUint64(nil, uint64(i)), 0, append(half, make([]byte, 30)...)), int64(i)*1e6)
 		if q.open > maxQUICOpen || len(q.flows) > maxQUIC || len(q.order) != len(q.flows) {
 			t.Fatalf("%d open, %d flows, %d in order", q.open, len(q.flows), len(q.order))
 		}
+	}
+	for i := range maxQUICTries + 10 {
+		q.datagram(quicFlow{src: addr4(3, uint16(i)), dst: addr4(2, 443)}, []byte("\xc0\x00\x00\x00\x01\x08abcdefgh\x00\x00\x40\x20"+string(make([]byte, 0x20))), 1e12)
+	}
+	if q.stats.Dropped[dropQUIC] != 10 {
+		t.Errorf("%d were not tried, want 10", q.stats.Dropped[dropQUIC])
 	}
 	q.flush()
 	if q.open != 0 || q.stats.TLSServers[""] != flood {

@@ -25,6 +25,7 @@ const (
 	dropBody        = "body_too_long_to_tell"
 	dropTables      = "header_table_bytes_in_total"
 	dropMints       = "token_issued_to_an_uncertain_caller"
+	dropQUIC        = "quic_hellos_too_many_at_a_time"
 	dropTLS         = "tls_that_could_not_be_opened"
 )
 
