@@ -7,15 +7,15 @@ import (
 )
 
 // capture hands an input on to who reads captures, and tells how far that has come.
-func (g *Gateway) capture(ctx context.Context, s *stream, in collector.Input, sink collector.Sink) error {
-	if g.cfg.Progress == nil {
-		return g.cfg.Captures(ctx, s, in, sink)
+func (g *Gateway) capture(ctx context.Context, s *stream, report *InputReport, sink collector.Sink) error {
+	in, calls := report.Input, &countingSink{Sink: sink}
+	tell := func() {
+		if report.Calls = calls.n; g.cfg.Progress != nil {
+			g.cfg.Progress(in.Name, s.raw.n, in.Size, calls.n)
+		}
 	}
-	calls := &countingSink{Sink: sink}
-	tell := func() { g.cfg.Progress(in.Name, s.raw.n, in.Size, calls.n) }
-	err := g.cfg.Captures(ctx, &tellingReader{s: s, tell: tell}, in, calls)
-	tell()
-	return err
+	defer tell()
+	return g.cfg.Captures(ctx, &tellingReader{s: s, tell: tell}, in, calls)
 }
 
 // tellEvery is after how many bytes progress is told again.

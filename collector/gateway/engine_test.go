@@ -290,8 +290,9 @@ func TestCaptureTellsProgress(t *testing.T) {
 			told, last = append(told, done), calls
 		},
 	}
-	if _, err := testGateway(t, cfg).Run(context.Background(), []string{file}, discard{}); err != nil {
-		t.Fatal(err)
+	report, err := testGateway(t, cfg).Run(context.Background(), []string{file}, discard{})
+	if err != nil || report.Calls() != 3 {
+		t.Fatalf("%d calls, %v", report.Calls(), err)
 	}
 	if len(told) < 5 || !slices.IsSorted(told) || told[len(told)-1] != size || last != 3 {
 		t.Errorf("told %v, and %d calls at last", told, last)

@@ -182,7 +182,7 @@ func (g *Gateway) readInput(ctx context.Context, in collector.Input, b *builder,
 		if g.cfg.Captures == nil {
 			return report, fmt.Errorf("%s is a packet capture: read it with scopedrift collect pcap", in.Name)
 		}
-		return report, g.capture(ctx, s, in, sink)
+		return report, g.capture(ctx, s, report, sink)
 	}
 	e := newEngine(g, f, in, b, sink)
 	return e.read(ctx, s)

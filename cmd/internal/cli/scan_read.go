@@ -104,7 +104,7 @@ func inputOf(in *gateway.InputReport, c *captures) output.Input {
 		one.Why, one.Cut = strings.TrimPrefix(one.Why+"; cut short: "+in.Cut, "; "), true
 	}
 	if s, ok := c.stats[in.Input.Name]; ok && in.Capture {
-		one.Format, one.Units = "pcap", s.Packets
+		one.Format, one.Units, one.Calls = "pcap", s.Packets, 0
 		for _, n := range s.Calls {
 			one.Calls += n
 		}
