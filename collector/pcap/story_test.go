@@ -15,13 +15,28 @@ import (
 	"github.com/scopedrift/scopedrift/schema"
 )
 
+// told is one call of a story.
+type told struct {
+	client, scope, method, path, tenant, agent string
+	status                                     int
+}
+
+// token is the JWT that the caller shows.
+func (s *told) token(t *testing.T) string {
+	part := func(v any) string {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(text)
+	}
+	claims := map[string]any{"iss": "https://idp.example", "azp": s.client, "sub": "service-" + s.client, "scope": s.scope, "jti": "token-of-" + s.client}
+	return part(map[string]string{"alg": "RS256", "typ": "JWT"}) + "." + part(claims) + ".fake-signature-00"
+}
+
 // TestCaptureAndLogTellTheSameStory makes the same calls as packets, of both
 // versions of HTTP, and as the access log of a gateway that verified the tokens.
 func TestCaptureAndLogTellTheSameStory(t *testing.T) {
-	type told struct {
-		client, scope, method, path, tenant, agent string
-		status                                     int
-	}
 	var story []told
 	for i := range 60 {
 		story = append(story, told{
@@ -30,26 +45,15 @@ func TestCaptureAndLogTellTheSameStory(t *testing.T) {
 			tenant: [...]string{"acme", "globex"}[i%2], agent: "sdk/1.2", status: [...]int{200, 201, 204, 403, 404, 401, 429, 500}[i%8],
 		})
 	}
-	token := func(s told) string {
-		part := func(v any) string {
-			text, err := json.Marshal(v)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return base64.RawURLEncoding.EncodeToString(text)
-		}
-		claims := map[string]any{"iss": "https://idp.example", "azp": s.client, "sub": "service-" + s.client, "scope": s.scope, "jti": "token-of-" + s.client}
-		return part(map[string]string{"alg": "RS256", "typ": "JWT"}) + "." + part(claims) + ".fake-signature-00"
-	}
 	var h1 script
 	q, a := newSide2(), newSide2()
 	h2 := script{}
 	var log bytes.Buffer
 	for i, s := range story {
-		h1 = append(h1, fmt.Sprintf("%s %s HTTP/1.1\r\nHost: orders.example\r\nAuthorization: Bearer %s\r\nX-Tenant: %s\r\nUser-Agent: %s\r\n\r\n", s.method, s.path, token(s), s.tenant, s.agent),
+		h1 = append(h1, fmt.Sprintf("%s %s HTTP/1.1\r\nHost: orders.example\r\nAuthorization: Bearer %s\r\nX-Tenant: %s\r\nUser-Agent: %s\r\n\r\n", s.method, s.path, s.token(t), s.tenant, s.agent),
 			fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n", s.status))
 		id := uint32(2*i + 1)
-		q.head(id, true, ":method", s.method, ":scheme", "http", ":authority", "orders.example", ":path", s.path, "authorization", "Bearer "+token(s), "x-tenant", s.tenant, "user-agent", s.agent)
+		q.head(id, true, ":method", s.method, ":scheme", "http", ":authority", "orders.example", ":path", s.path, "authorization", "Bearer "+s.token(t), "x-tenant", s.tenant, "user-agent", s.agent)
 		a.head(id, true, ":status", fmt.Sprint(s.status))
 		turn := q.turn()
 		if i == 0 {
