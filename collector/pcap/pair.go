@@ -141,7 +141,8 @@ func (h *http1) onRequest(r *messageReader, seq uint32, truncated bool) {
 	h.answersSince, h.lastEndKnown = 0, false
 	h.requests++
 	x.ordinal = h.requests
-	h.shaken = h.shaken || identify.ConnectionBound(redact.NewSecret(h.head.authorization))
+	h.shaken = h.shaken || identify.ConnectionBound(redact.NewSecret(h.head.authorization)) ||
+		identify.ConnectionBound(redact.NewSecret(h.head.proxyAuthorization))
 	h.head.bound = h.shaken
 	h.out.request(h.conn.origin(h.client), h.requests, x, h.head, truncated)
 	h.out.grpcRequest(x, h.head)

@@ -240,7 +240,7 @@ func (t *tlsReader) data(from side, c chunk) (protocol, chunk) {
 		}
 		t.first, t.from = c, from
 	}
-	if from != t.from {
+	if from != t.from || t.done {
 		t.count() // an answer to half a hello: the rest of it is lost
 		return next, c
 	}
@@ -260,8 +260,12 @@ func (t *tlsReader) data(from side, c chunk) (protocol, chunk) {
 	return next, chunk{}
 }
 
-func (t *tlsReader) gap(side, uint32, uint32) { t.close() }
-func (t *tlsReader) end(side, int64)          {}
+func (t *tlsReader) gap(from side, _, _ uint32) {
+	if from == t.from {
+		t.close() // what follows is not the rest of the hello
+	}
+}
+func (t *tlsReader) end(side, int64) {}
 func (t *tlsReader) close() {
 	if len(t.hello) > 0 {
 		t.count()

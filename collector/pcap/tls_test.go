@@ -352,6 +352,18 @@ func TestHellosInPieces(t *testing.T) {
 	if stats.TLSServers[""] != 1 || len(stats.TLSServers) != 1 || stats.Decrypted != 0 {
 		t.Errorf("half a hello: %+v", stats)
 	}
+	// Its middle is lost: counted once, and never opened.
+	frames := script{whole, talk[1]}.frames(300)
+	for _, lost := range []int{4, 5, 6} {
+		_, stats := read(t, Config{TLSKeys: keysOf(t, log)}, bytes.NewReader(writePcap(linkEthernet, append(firstFrames(frames, lost), frames[lost+1:]...))))
+		counted := uint64(0)
+		for _, n := range stats.TLSServers {
+			counted += n
+		}
+		if counted != 1 || stats.Decrypted != 0 {
+			t.Errorf("a hello without packet %d: %+v", lost, stats)
+		}
+	}
 	// The secrets are known, but the handshake is not seen to its end.
 	for _, talk := range []script{{whole}, {whole, talk[1][:100]}, {whole, "\x15\x03\x03\x00\x02\x02\x28"}} {
 		_, stats := read(t, Config{TLSKeys: keysOf(t, log)}, bytes.NewReader(writePcap(linkEthernet, talk.frames(1448))))
