@@ -15,9 +15,14 @@ func (h *http1) headless(r *messageReader, c chunk) bool {
 		return false
 	}
 	r.bodyless = false
-	if answerFit(c.data) != fitYes {
+	switch answerFit(c.data) {
+	case fitNo:
 		h.hasBody()
 		return false
+	case fitSoFar: // the packet ends before it can be told
+		h.answerDone(r, 0, c.nanos, false)
+		h.lost(r, false, unsized)
+		return true
 	}
 	h.out.stats.Resyncs++ // it is likeness that tells
 	h.answerDone(r, c.seq, c.nanos, true)
