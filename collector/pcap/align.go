@@ -240,6 +240,9 @@ func (h *http1) hasBody() {
 // align pairs the loose answers, now that skip is known; from here on order pairs.
 func (h *http1) align() {
 	h.trial, h.runsEmpty = true, 0
+	if h.agrees(h.lo) {
+		h.vouch(guessCount)
+	}
 	h.pairLoose(h.lo, schema.QualityComplete)
 	h.unaligned, h.broken, h.answersLost = false, false, false
 	h.forgetRow()
@@ -257,7 +260,11 @@ func (h *http1) ranEmpty() {
 
 // send hands a finished call on, or keeps it while it is tried.
 func (h *http1) send(x *exchange) {
-	if !h.trial || x.call.Quality != schema.QualityComplete {
+	switch {
+	case x.guess != guessNone:
+		h.hold(x)
+		return
+	case !h.trial || x.call.Quality != schema.QualityComplete:
 		h.out.emit(h.conn.origin(h.client), x)
 		return
 	}
@@ -310,7 +317,7 @@ func (h *http1) join(x *exchange, a *looseAnswer, quality schema.Quality) {
 	case a.first || x.afterHole || h.tainted || h.conn.conflicting:
 		quality = schema.QualityGap
 	}
-	x.answered = true
+	x.answered, x.replied = true, a.start
 	x.call.Quality, x.call.Status, x.call.Decision = quality, a.status, a.decision
 	h.out.lasted(x, max(a.start, a.end))
 	if a == h.reading {
@@ -359,20 +366,27 @@ func (h *http1) settle() {
 		h.hi += len(h.loose)
 	}
 	h.giveLoose(len(h.loose))
+	h.unvouched(len(h.guessed))
 }
 
-// alignEnd pairs what is left from the end, where both sides closed in order.
+// alignEnd pairs what is left from the end, where a client that had everything closed
+// in order.
 func (h *http1) alignEnd() {
 	skip := len(h.pending) - len(h.loose)
-	if h.unaligned && !h.contradicted && h.whole == 0 && !h.requestHole && !h.answer.lately && h.conn.dirs[0].closed && h.conn.dirs[1].closed &&
-		skip >= h.lo && skip <= h.hi && !h.rulesOut(skip) {
-		if h.likelySkip(skip) {
+	over := h.conn.dirs[0].closed && h.conn.dirs[1].closed
+	if h.broken && h.rowKnown && len(h.row) == 0 && (h.satisfied() || h.quiet()) {
+		h.giveLoose(len(h.loose))
+		h.vouch(guessCount)
+	}
+	if h.satisfied() {
+		if h.unaligned && !h.contradicted && h.whole == 0 && !h.requestHole && !h.answer.lately &&
+			skip >= h.lo && skip <= h.hi && !h.rulesOut(skip) && h.likelySkip(skip) {
 			h.pairLoose(skip, schema.QualityGap)
 		}
 		h.letLoose(len(h.loose))
 	}
 	h.giveLoose(len(h.loose))
-	h.endTrial(len(h.pending) == 0 && h.conn.dirs[0].closed && h.conn.dirs[1].closed)
+	h.endTrial(len(h.pending) == 0 && over)
 }
 
 // tailEndsHead reports whether the bytes that were passed over end as a head does.

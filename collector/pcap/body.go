@@ -1,7 +1,55 @@
 package pcap
 
+import "bytes"
+
 // How the bytes of bodies are counted: by length, in chunks, to the end of the
 // connection.
+
+// requestBody decides how the body of the request just read is framed.
+func (h *http1) requestBody(r *messageReader, seq uint32) {
+	f := &h.head.framing
+	switch {
+	case bytes.Equal(h.head.method, methodConnect):
+		r.phase = phaseTunnel
+		h.requestDone(r, seq, true)
+	case f.encoded && f.chunked:
+		r.chunks()
+	case f.unusable || f.encoded:
+		h.requestDone(r, seq, false)
+		h.lost(r, true, unsized)
+	case f.length > 0:
+		r.phase, r.remain = phaseBody, f.length
+	default:
+		h.requestDone(r, seq, true)
+	}
+}
+
+var methodConnect = []byte("CONNECT")
+
+// answerBody decides how the body of the answer just read is framed.
+func (h *http1) answerBody(r *messageReader, seq uint32, nanos int64, nobody, methodKnown bool) {
+	f := &h.head.framing
+	r.bodyless = !methodKnown
+	h.bare = false
+	switch {
+	case nobody:
+		if x := h.current; x != nil && x.guess != guessNone && x.head {
+			h.bare, h.bareEnd = true, seq
+		}
+		h.answerDone(r, seq, nanos, true)
+	case f.encoded && f.chunked:
+		r.chunks()
+	case f.unusable:
+		h.answerDone(r, seq, nanos, false)
+		h.lost(r, false, unsized)
+	case f.encoded || !f.hasLength:
+		r.phase = phaseUntilClose
+	case f.length > 0:
+		r.phase, r.remain = phaseBody, f.length
+	default:
+		h.answerDone(r, seq, nanos, true)
+	}
+}
 
 // chunks begins a chunked body.
 func (r *messageReader) chunks() {
@@ -25,6 +73,9 @@ func (h *http1) headless(r *messageReader, c chunk) bool {
 		return true
 	}
 	h.out.stats.Resyncs++ // it is likeness that tells
+	if h.current != nil {
+		h.sendsAhead() // what should have a body has none: it answered another request
+	}
 	h.answerDone(r, c.seq, c.nanos, true)
 	return true
 }

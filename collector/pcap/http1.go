@@ -2,6 +2,8 @@ package pcap
 
 import (
 	"bytes"
+
+	"github.com/scopedrift/scopedrift/schema"
 )
 
 // phase is where the reader of one direction stands in its messages.
@@ -232,6 +234,9 @@ func (h *http1) noMessage(r *messageReader, isRequest bool, c chunk) (protocol, 
 		next, _ := s.pass(c)
 		return next, len(c.data)
 	}
+	if !isRequest && h.bare && r.begin.seq == h.bareEnd {
+		h.sendsAhead() // it has a body after all: it did not answer HEAD
+	}
 	h.lost(r, isRequest, unsized)
 	return nil, len(c.data)
 }
@@ -296,48 +301,6 @@ func (h *http1) message(r *messageReader, isRequest bool, b []byte, seq uint32, 
 	return next
 }
 
-// requestBody decides how the body of the request just read is framed.
-func (h *http1) requestBody(r *messageReader, seq uint32) {
-	f := &h.head.framing
-	switch {
-	case bytes.Equal(h.head.method, methodConnect):
-		r.phase = phaseTunnel
-		h.requestDone(r, seq, true)
-	case f.encoded && f.chunked:
-		r.chunks()
-	case f.unusable || f.encoded:
-		h.requestDone(r, seq, false)
-		h.lost(r, true, unsized)
-	case f.length > 0:
-		r.phase, r.remain = phaseBody, f.length
-	default:
-		h.requestDone(r, seq, true)
-	}
-}
-
-var methodConnect = []byte("CONNECT")
-
-// answerBody decides how the body of the answer just read is framed.
-func (h *http1) answerBody(r *messageReader, seq uint32, nanos int64, nobody, methodKnown bool) {
-	f := &h.head.framing
-	r.bodyless = !methodKnown
-	switch {
-	case nobody:
-		h.answerDone(r, seq, nanos, true)
-	case f.encoded && f.chunked:
-		r.chunks()
-	case f.unusable:
-		h.answerDone(r, seq, nanos, false)
-		h.lost(r, false, unsized)
-	case f.encoded || !f.hasLength:
-		r.phase = phaseUntilClose
-	case f.length > 0:
-		r.phase, r.remain = phaseBody, f.length
-	default:
-		h.answerDone(r, seq, nanos, true)
-	}
-}
-
 // done ends the message of a direction at seq.
 func (h *http1) done(r *messageReader, isRequest bool, seq uint32, nanos int64) {
 	if isRequest {
@@ -384,7 +347,10 @@ func (h *http1) gap(from side, seq, n uint32) {
 	lost := hole{bytes: n, born: r.phase == phaseIdle || r.phase == phaseBody && !r.bodyless, likely: r.likelyLost(n)}
 	switch r.phase {
 	case phaseBody, phaseChunk:
-		r.bodyless = false
+		if r.bodyless {
+			h.answerDone(r, 0, 0, false) // nobody knows whether that was a body
+			break
+		}
 		k := min(uint64(n), r.remain)
 		if r.phase == phaseChunk && k == r.remain && uint64(n) > k {
 			break // the hole reaches into the framing
@@ -450,6 +416,13 @@ func (h *http1) end(from side, nanos int64) {
 	if isRequest {
 		r = &h.request
 	}
+	switch {
+	case r.phase == phaseIdle, r.phase == phaseUntilClose, r.phase == phaseSearch:
+	case !isRequest && r.bodyless:
+		h.answerDone(r, h.conn.dirs[from].next-1, nanos, true) // it had no body
+	default:
+		h.cutOff = true
+	}
 	switch r.phase {
 	case phaseHead:
 		h.cutHead(r, isRequest, r.head, nanos)
@@ -464,6 +437,9 @@ func (h *http1) end(from side, nanos int64) {
 		}
 	}
 	r.phase = phaseSearch
+	if isRequest {
+		h.parted, h.partedAt = true, h.conn.dirs[from.other()].next
+	}
 }
 
 // close sends out what is pending.
@@ -475,4 +451,24 @@ func (h *http1) close() {
 		}
 	}
 	h.flush()
+}
+
+// toHTTP2 changes the version: the answer to the request comes on stream 1.
+func (h *http1) toHTTP2(x *exchange, quality schema.Quality) protocol {
+	h.out.stats.Interim++
+	if h.tainted || h.conn.conflicting {
+		quality = schema.QualityGap
+	}
+	next := newHTTP2(h.conn, h.out, h.client, false)
+	h.become(next)
+	return next.adopt(x, quality)
+}
+
+// become hands the connection to another protocol for good.
+func (h *http1) become(next protocol) protocol {
+	if x := h.last; x != nil {
+		h.requestDone(&h.request, 0, false)
+	}
+	h.close()
+	return next
 }

@@ -115,7 +115,13 @@ func (h *http1) suppose(isRequest bool, what hole) {
 }
 
 // forgetRow says that nothing is likely any more.
-func (h *http1) forgetRow() { h.row, h.rowKnown = h.row[:0], false }
+func (h *http1) forgetRow() {
+	h.row, h.rowKnown = h.row[:0], false
+	for _, a := range h.loose {
+		a.likely = noRequest
+	}
+	h.refute(guessCount)
+}
 
 // supposeRequest adds a request to the row; it may show that the pipe has run dry.
 func (h *http1) supposeRequest(x *exchange) {
@@ -206,6 +212,7 @@ func (h *http1) giveLoose(n int) {
 			h.hi -= i + 1
 		}
 		h.loose = h.loose[:copy(h.loose, h.loose[1:])]
+		x.guess = guessCount
 		h.join(x, a, schema.QualityGap)
 	}
 }
@@ -231,14 +238,31 @@ func (h *http1) likelySkip(skip int) bool {
 	return true
 }
 
+// agrees reports whether the row says that the next answer, or the first that is
+// loose, is that of the pending request number skip, and nothing else of any.
+func (h *http1) agrees(skip int) bool {
+	if !h.rowKnown {
+		return false
+	}
+	for i, a := range h.loose {
+		if at := h.waits(a.likely); at != i+skip && !(at < 0 && i+skip < 0) {
+			return false
+		}
+	}
+	if len(h.loose) > 0 {
+		return true
+	}
+	return len(h.row) > 0 && skip >= 0 && h.waits(h.row[0]) == skip
+}
+
 // supposed takes note that a request was answered which its answer named otherwise.
 func (h *http1) supposed(x *exchange) {
 	switch i := slices.Index(h.row, x.ordinal); {
 	case !h.rowKnown:
-	case i < 0:
+	case i != 0:
 		h.forgetRow()
 	default:
-		h.row = slices.Delete(h.row, 0, i+1)
+		h.row = slices.Delete(h.row, 0, 1)
 	}
 }
 
@@ -251,6 +275,7 @@ func (h *http1) likelyMatch(r *messageReader) (*exchange, schema.Quality) {
 	h.unanswered(i)
 	x := h.pending[0]
 	h.take(0)
+	x.guess = guessCount
 	x.form = false // who was given a token must not be guessed
 	return x, schema.QualityGap
 }
@@ -273,5 +298,5 @@ func (h *http1) lostBegin(isRequest bool, n uint32, passed bool) {
 	}
 	h.suppose(isRequest, what)
 	h.misalign(isRequest, what)
-	h.broken = true
+	h.broken, h.requestsLost = true, h.requestsLost || isRequest
 }

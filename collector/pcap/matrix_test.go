@@ -44,16 +44,16 @@ type impairment struct {
 }
 
 // pipelined are the bars of HTTP/1 that pipelines, where they are others. What can be
-// proven of it is less than what can be found: with 1 % lost, 97.8 % can be found and
-// at most 87 % proven (the oracle's figures, which the test logs).
+// proven of it is less than what can be found (the oracle's figures, which the test
+// logs), and what is likely is given out only where something else says the same.
 var pipelined = map[string][2]float64{
 	"loss 0.1 %":         {.993, .97},
-	"loss 1 %":           {.96, .82},
-	"vxlan, loss 1 %":    {.96, .82},
-	"all of it":          {.95, .8},
-	"loss 1 % in rows":   {.9, .75},
+	"loss 1 %":           {.942, .82},
+	"vxlan, loss 1 %":    {.942, .8},
+	"all of it":          {.93, .8},
+	"loss 1 % in rows":   {.93, .75},
 	"client's lost more": {.9, .65},
-	"server's lost more": {.9, .65},
+	"server's lost more": {.94, .65},
 }
 
 func damaged(d damage) func(*rand.Rand, []frame) []frame {
@@ -62,14 +62,14 @@ func damaged(d damage) func(*rand.Rand, []frame) []frame {
 
 var impairments = []impairment{
 	{"none", nil, 1, 1, 1, 1},
-	{"loss 0.1 %", damaged(damage{loss: .001}), .993, .98, .993, .97},
-	{"loss 1 %", damaged(damage{loss: .01}), .942, .9, .942, .78},
+	{"loss 0.1 %", damaged(damage{loss: .001}), .993, .97, .993, .97},
+	{"loss 1 %", damaged(damage{loss: .01}), .97, .8, .942, .78},
 	{"reordered 1 %", damaged(damage{reorder: .01}), .999, .999, .999, .999},
 	{"repeated 1 %", damaged(damage{repeat: .01}), .999, .999, .999, .999},
-	{"all of it", damaged(damage{loss: .01, reorder: .02, repeat: .02}), .93, .88, .93, -1},
-	{"loss 1 % in rows", rows(.01, 4), .942, .86, .942, .75},
-	{"client's lost more", lopsided(.02, .002), .942, .78, .942, .68},
-	{"server's lost more", lopsided(.002, .02), .942, .88, .942, .8},
+	{"all of it", damaged(damage{loss: .01, reorder: .02, repeat: .02}), .93, .78, .93, -1},
+	{"loss 1 % in rows", rows(.01, 4), .942, .78, .942, .75},
+	{"client's lost more", lopsided(.02, .002), .942, .7, .942, .68},
+	{"server's lost more", lopsided(.002, .02), .942, .84, .942, .8},
 	{"bursts of loss", bursts, -1, -1, -1, -1},
 	{"server later", skewed(30, false), .999, .999, .999, .999},
 	{"server much later", skewed(200, false), .999, .999, .999, .999},
@@ -94,7 +94,7 @@ var impairments = []impairment{
 	{"two vlans", func(_ *rand.Rand, f []frame) []frame { return tagged(f) }, 1, 1, 1, 1},
 	{"vxlan, loss 1 %", func(rng *rand.Rand, f []frame) []frame {
 		return tunnelled(vxlanOf)(rng, damage{loss: .01}.apply(rng, f))
-	}, .942, .88, .942, -1},
+	}, .942, .78, .942, -1},
 }
 
 // attachedLate drops the first third of a capture.
@@ -430,7 +430,7 @@ func TestMatrix(t *testing.T) {
 			if c.possible > 0 && c.found > c.possible {
 				t.Errorf("%s, %s: found %d, but only %d can be", kind.name, im.name, c.found, c.possible)
 			}
-			if !testing.Short() && 1000*c.marked > c.known {
+			if c.marked > 0 {
 				t.Errorf("%s, %s: %d wrong pairs of %d, though marked", kind.name, im.name, c.marked, c.known)
 			}
 			if strings.HasSuffix(im.name, " only") && (c.calls != c.known || im.name == "client only" && c.seen != c.known) {

@@ -45,7 +45,10 @@ type exchange struct {
 	doubtful bool
 	// requestDone, answered and answerDone are the steps it went through.
 	requestDone, answered, answerDone bool
-	nanos                             int64
+	// guess is how the pair was made where nothing proves it (vouch.go).
+	guess guess
+	// nanos is when it was asked, replied when the answer began.
+	nanos, replied int64
 	// ordinal is which request of its connection it is, from 1.
 	ordinal uint64
 
@@ -83,6 +86,10 @@ type pairing struct {
 	// pipelined says that the client was seen to send ahead, lockstep that it
 	// was seen to wait.
 	pipelined, lockstep bool
+	// requestsLost says that requests may be lost at all.
+	requestsLost bool
+	// interims says that the server sent an interim answer.
+	interims bool
 	// requestHole says that requests may be lost since the last one;
 	// answersLost that answers may be since the last certain place.
 	requestHole, answersLost bool
@@ -96,6 +103,7 @@ type pairing struct {
 	alignment
 	likelihood
 	habit
+	guesses
 
 	requests, orphans uint64
 }
@@ -105,12 +113,13 @@ func (h *http1) lost(r *messageReader, isRequest bool, what hole) {
 	h.suppose(isRequest, what)
 	h.misalign(isRequest, what)
 	if isRequest {
-		h.requestHole = true
+		h.requestHole, h.requestsLost = true, true
 		if h.last != nil {
 			h.requestDone(r, 0, false)
 		}
 	} else {
 		h.answersLost = true
+		h.tailLost = h.tailLost || !h.conn.cutting
 		if h.current != nil {
 			h.answerDone(r, 0, 0, false)
 		}
@@ -170,8 +179,8 @@ func (h *http1) tooMany() bool {
 
 // observeOrder learns from a new request whether the client waits for answers.
 func (h *http1) observeOrder(x *exchange) {
-	if x.afterHole && (h.answersLost || h.answersSince < 2 && h.requests > 0) {
-		h.forgetHabit() // to have waited, it must have been answered what was lost, too
+	if x.afterHole {
+		h.forgetHabit() // with what was lost it may have begun to send ahead
 	}
 	var before *exchange
 	if n := len(h.pending); n > 0 {
@@ -183,13 +192,15 @@ func (h *http1) observeOrder(x *exchange) {
 	case before != nil:
 		// Sent while an earlier one was not answered, unless the answer was lost.
 		if !h.answersLost || x.hasAck && before.hasAck && x.ack == before.ack {
-			h.pipelined = true
+			h.sendsAhead()
+		} else if h.interims {
+			h.forgetHabit() // what was lost may have been another interim answer
 		}
 	case x.afterHole:
 		// What was lost before it held a request; if nothing answered that, it
 		// was sent ahead.
 		if h.answersSince == 0 && !h.answersLost && (h.requests > 0 || !h.conn.midstream()) {
-			h.pipelined = true
+			h.sendsAhead()
 		}
 	case h.lastEndKnown && x.hasAck && x.ack == h.lastEnd:
 		h.paused(x)
@@ -222,6 +233,11 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 		return nil
 	}
 	h.answersSince++
+	h.tailLost = false
+	if r.begin.hasAck && h.hasReplyAck && r.begin.ack == h.replyAck {
+		h.sendsAhead() // both had been asked before the first was answered
+	}
+	h.replyAck, h.hasReplyAck = r.begin.ack, r.begin.hasAck
 	x, quality := h.match(r)
 	if status == 101 && !truncated && x != nil && x.changesTo(upgradeOf(h.head.upgrade)) == upgradeHTTP2 {
 		r.phase = phaseIdle
@@ -240,7 +256,8 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 		} else if h.tainted || h.conn.conflicting {
 			quality = schema.QualityGap
 		}
-		x.answered = true
+		x.answered, x.replied = true, r.begin.nanos
+		h.slowest = max(h.slowest, r.begin.nanos-x.nanos)
 		x.call.Quality = quality
 		h.out.answer(x, h.head, r.begin.nanos)
 	}
@@ -253,7 +270,7 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 	if x != nil {
 		nobody = nobody || x.head || x.connect && status < 300 || status == 101
 	}
-	h.answerBody(r, seq, nanos, nobody, x != nil)
+	h.answerBody(r, seq, nanos, nobody, x != nil && x.guess == guessNone)
 	switch {
 	case x == nil:
 	case x.connect && h.request.body > 0:
@@ -283,26 +300,6 @@ func (x *exchange) changesTo(to upgrade) upgrade {
 	return to
 }
 
-// toHTTP2 changes the version: the answer to the request comes on stream 1.
-func (h *http1) toHTTP2(x *exchange, quality schema.Quality) protocol {
-	h.out.stats.Interim++
-	if h.tainted || h.conn.conflicting {
-		quality = schema.QualityGap
-	}
-	next := newHTTP2(h.conn, h.out, h.client, false)
-	h.become(next)
-	return next.adopt(x, quality)
-}
-
-// become hands the connection to another protocol for good.
-func (h *http1) become(next protocol) protocol {
-	if x := h.last; x != nil {
-		h.requestDone(&h.request, 0, false)
-	}
-	h.close()
-	return next
-}
-
 // upgrades reports whether the request that a 101 would answer asked for it.
 func (h *http1) upgrades(r *messageReader) bool {
 	x := h.peek(r)
@@ -328,6 +325,7 @@ func (h *http1) peek(r *messageReader) *exchange {
 // interim takes a 1xx answer: the final one begins behind it.
 func (h *http1) interim(r *messageReader, seq uint32, truncated bool) {
 	h.out.stats.Interim++
+	h.interims = true
 	if x := h.peek(r); x != nil {
 		x.expect = seq
 	}
@@ -346,7 +344,7 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 			x := h.pending[0]
 			if r.begin.hasAck && !before(r.begin.ack, x.headEnd) && !before(r.begin.seq, x.ack) {
 				if h.whole > 0 && x.endKnown && before(x.end, r.begin.ack) {
-					h.pipelined = true // with what was lost
+					h.sendsAhead() // with what was lost
 				}
 				h.take(0)
 				h.supposed(x)
@@ -381,7 +379,7 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 		}
 		if x.endKnown && before(x.end, r.begin.ack) {
 			// The server had more than this request: the client sends ahead.
-			h.pipelined = true
+			h.sendsAhead()
 			return nil, schema.QualityOrphan
 		}
 		h.unanswered(i)
@@ -392,10 +390,16 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 		if h.lockstep && !x.afterHole {
 			return x, schema.QualityComplete
 		}
+		if h.requestsLost || h.conn.midstream() || h.interims {
+			x.guess = guessPlace // by what nobody saw, or by an answer behind it
+		}
 		if h.hadGap {
 			return x, schema.QualityGap
 		}
 		return x, schema.QualityMidstream
+	}
+	if len(h.pending) == 0 && h.requests > 0 && !h.requestHole {
+		h.sendsAhead() // nobody waits for it, and no request is lost
 	}
 	return h.likelyMatch(r)
 }
@@ -461,14 +465,7 @@ func (h *http1) unanswered(n int) {
 		x := h.pending[0]
 		h.take(0)
 		h.out.stats.Unanswered++
-		switch {
-		case x.truncated:
-			x.call.Quality = schema.QualityTruncated
-		case h.broken && h.pipelined:
-			x.call.Quality = schema.QualityGap
-		default:
-			x.call.Quality = schema.QualityUnanswered
-		}
+		x.call.Quality = h.unansweredQuality(x)
 		x.answerDone = true
 		if x.requestDone {
 			h.send(x)
@@ -481,9 +478,13 @@ func (h *http1) flush() {
 	if h.current != nil || h.reading != nil {
 		h.answerDone(&h.answer, 0, 0, false)
 	}
+	if h.tailLost && !h.requestHole && len(h.pending) == 0 {
+		h.refute(guessPlace) // what was lost at the end answered something
+	}
 	h.alignEnd()
 	h.unanswered(len(h.pending))
 	if h.last != nil {
 		h.requestDone(&h.request, 0, false)
 	}
+	h.unvouched(len(h.guessed))
 }

@@ -47,6 +47,7 @@ func (h *http1) waited(x *exchange, nanos int64) {
 	h.patience += uint8(min(bits.Len64(uint64(h.pause/delay))-1, mostPatience))
 	if h.patience >= patient {
 		h.patience, h.lockstep = patient, true
+		h.vouch(guessPlace) // it waited before, too
 	}
 }
 

@@ -102,6 +102,8 @@ type connection struct {
 	// conflicting says that the same place was sent with different bytes: from
 	// there on nothing is certain.
 	conflicting bool
+	// cutting says that what is lost now was cut off a packet that is seen.
+	cutting bool
 	// replaced says that it took the place of one that was not seen to end.
 	replaced bool
 	// holder says that it stands among those that hold segments.
@@ -316,7 +318,9 @@ func (c *connection) deliver(from side, s *segment) {
 	}
 	if s.missing > 0 {
 		c.table.stats.CutBytes += uint64(s.missing)
+		c.cutting = true
 		c.lose(from, s.missing)
+		c.cutting = false
 	}
 	if s.rst {
 		c.finish()
