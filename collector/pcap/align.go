@@ -318,6 +318,7 @@ func (h *http1) join(x *exchange, a *looseAnswer, quality schema.Quality) {
 		quality = schema.QualityGap
 	}
 	x.answered, x.replied = true, a.start
+	h.slowest = max(h.slowest, a.start-x.nanos)
 	x.call.Quality, x.call.Status, x.call.Decision = quality, a.status, a.decision
 	h.out.lasted(x, max(a.start, a.end))
 	if a == h.reading {

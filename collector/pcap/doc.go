@@ -55,7 +55,7 @@
 //     shelf.go keeps their table over a hole.
 //  6. pair.go pairs requests and answers of HTTP/1: by their order and numbers; where
 //     messages were lost by counting (align.go), by a client's habit (patience.go), and
-//     what is only likely marked (likely.go). http2.go pairs those of HTTP/2 by their
+//     what is only likely marked (likely.go), once something else says the same (vouch.go). http2.go pairs those of HTTP/2 by their
 //     streams (streams.go) and waits for proof where a border is in doubt (doubt.go).
 //  7. call.go makes the call, with an identity and without secrets; sample.go keeps the
 //     bodies that name an operation or tell its result: rpcname.go and rpc.go read

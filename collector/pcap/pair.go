@@ -234,7 +234,7 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 	}
 	h.answersSince++
 	h.tailLost = false
-	if r.begin.hasAck && h.hasReplyAck && r.begin.ack == h.replyAck {
+	if r.begin.hasAck && h.hasReplyAck && r.begin.ack == h.replyAck && !h.conn.conflicting {
 		h.sendsAhead() // both had been asked before the first was answered
 	}
 	h.replyAck, h.hasReplyAck = r.begin.ack, r.begin.hasAck
@@ -398,7 +398,7 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 		}
 		return x, schema.QualityMidstream
 	}
-	if len(h.pending) == 0 && h.requests > 0 && !h.requestHole {
+	if len(h.pending) == 0 && h.requests > 0 && !h.requestHole && !h.conn.conflicting {
 		h.sendsAhead() // nobody waits for it, and no request is lost
 	}
 	return h.likelyMatch(r)
@@ -414,6 +414,7 @@ func (h *http1) take(i int) {
 // answerDone ends the answer being read; endKnown says that it ends at seq.
 func (h *http1) answerDone(r *messageReader, seq uint32, nanos int64, endKnown bool) {
 	r.phase = phaseIdle
+	h.endedAt = nanos
 	if a := h.reading; a != nil {
 		a.done, a.bytes, a.end = true, r.body, nanos
 		h.reading = nil

@@ -51,6 +51,8 @@ type guesses struct {
 	cutOff bool
 	// slowest is the longest that a request waited for its answer, in nanoseconds.
 	slowest int64
+	// endedAt is when the last answer ended, 0 where that is not known.
+	endedAt int64
 }
 
 // hold keeps a call that is over and likely only.
