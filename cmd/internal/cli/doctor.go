@@ -187,6 +187,9 @@ func (e *examiner) Put(_ context.Context, batch *schema.Batch) error {
 		x.seen(c.Host, cmp.Or(c.Operation, strings.TrimSpace(c.Method+" "+grouped(c.Path)), "(request not seen)"),
 			c.Credential.Kind != schema.KindUnknown && c.Credential.Kind != schema.KindAnonymous)
 	}
+	if batch.Free != nil {
+		batch.Free()
+	}
 	return nil
 }
 
