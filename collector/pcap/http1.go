@@ -80,15 +80,15 @@ type messageReader struct {
 
 // http1 reads one connection's HTTP/1 messages and pairs them (pair.go).
 type http1 struct {
-	conn    *connection
-	out     *builder
-	client  side
+	conn   *connection
+	out    *builder
+	client side
+	// shaken says that a request began a handshake that proves the connection itself.
+	shaken  bool
 	request messageReader
 	answer  messageReader
 	// head is the one that was parsed last; all connections share it.
 	head *head
-	// shaken says that a request began a handshake that proves the connection itself.
-	shaken bool
 	pairing
 }
 
