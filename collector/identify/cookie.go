@@ -48,6 +48,30 @@ func SessionCookies(header []byte) (best []byte, differ bool) {
 	return best, differ
 }
 
+// minProof is the length from which a cookie's value may prove something: what is
+// shorter chooses a language, or can be guessed.
+const minProof = 16
+
+// harmlessCookies begin the names of cookies that count visitors or keep choices.
+var harmlessCookies = [...]string{"_ga", "_gid", "_gcl", "_fbp", "_fbc", "_hj", "_pk_", "__utm", "amp_", "ajs_", "mp_", "optimizely", "optanon", "cookieconsent", "cookie_consent"}
+
+// CookiesMayProve reports whether a Cookie header without a session that can be told by
+// its name may hold one all the same: then nobody may say that the caller is anonymous.
+func CookiesMayProve(header []byte) bool {
+	for pair := range bytes.SplitSeq(header, []byte{';'}) {
+		name, value, _ := bytes.Cut(bytes.Trim(pair, " \t"), []byte{'='})
+		harmless := len(value) < minProof
+		name = bytes.ToLower(name[:min(len(name), 64)])
+		for _, prefix := range harmlessCookies {
+			harmless = harmless || bytes.HasPrefix(name, []byte(prefix))
+		}
+		if !harmless && !bytes.Contains(name, []byte("csrf")) && !bytes.Contains(name, []byte("xsrf")) {
+			return true
+		}
+	}
+	return false
+}
+
 func cookieRank(name []byte) int {
 	var buf [64]byte
 	lower := buf[:0]

@@ -16,6 +16,18 @@ func TestCookieOf(t *testing.T) {
 	}
 }
 
+// TestCookiesMayProve tells cookies that may be a session from those that are none.
+func TestCookiesMayProve(t *testing.T) {
+	for header, want := range map[string]bool{
+		"": false, "theme=dark": false, "_ga=GA1.2.1234567890.1234567890": false, "csrftoken=FAKEFAKEFAKEFAKEFAKE": false, "lang=en; tz=Europe": false,
+		"wordpress_logged_in_1=ann|1893456000|FAKEFAKE": true, "lang=en; .AspNetCore.Cookies=FAKEFAKEFAKEFAKE": true, "FAKEFAKEFAKEFAKEFAKE": false,
+	} {
+		if got := CookiesMayProve([]byte(header)); got != want {
+			t.Errorf("CookiesMayProve(%q) = %v, want %v", header, got, want)
+		}
+	}
+}
+
 // TestSessionCookies states when it matters which of equal names is read.
 func TestSessionCookies(t *testing.T) {
 	for header, want := range map[string]bool{

@@ -176,6 +176,7 @@ func (b *builder) identify(d *head, truncated bool) *identify.Identity {
 	}
 	cookie, differ := identify.SessionCookies(d.cookie)
 	ev.SessionCookie = redact.NewSecret(cookie)
+	ev.Complete = ev.Complete && (len(cookie) > 0 || len(d.cookie) == 0 || !identify.CookiesMayProve(d.cookie))
 	if ev.Authorization.Empty() {
 		ev.Authorization = redact.NewSecret(d.proxyAuthorization)
 	}

@@ -34,6 +34,8 @@ func TestWhoCalls(t *testing.T) {
 		{"a proof against forgery", "/a", []string{"x-csrf-token", "fake"}, schema.KindAnonymous, schema.QualityComplete},
 		{"a key of something else", "/a", []string{"idempotency-key", "fake"}, schema.KindAnonymous, schema.QualityComplete},
 		{"a form", "/token", []string{"content-type", "application/x-www-form-urlencoded"}, schema.KindUnknown, schema.QualityComplete},
+		{"a cookie that may be a session", "/a", []string{"cookie", "lang=en; .aspnetcore.cookies=fake-fake-fake-fake"}, schema.KindUnknown, schema.QualityComplete},
+		{"cookies that are none", "/a", []string{"cookie", "lang=en; _ga=GA1.2.1234567890.1234567890"}, schema.KindAnonymous, schema.QualityComplete},
 		{"another method", "/a", []string{"x-http-method-override", "DELETE"}, schema.KindAnonymous, schema.QualityGap},
 		{"the same method again", "/a", []string{"x-http-method-override", "get"}, schema.KindAnonymous, schema.QualityComplete},
 		{"a bot's token in the path", "/bot110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/getMe", nil, schema.KindUnknown, schema.QualityComplete},
