@@ -44,8 +44,9 @@
 //     tunnels, ip.go of IP; fragment.go puts datagrams together. quic.go looks at
 //     the rest of UDP.
 //  3. flow.go finds the packet's connection and bounds how many there are, vlan.go tells
-//     one in several VLANs from several with the same addresses; stream.go hands on its bytes in causal order, held.go keeps what came too early, and
-//     recall.go knows what was sent twice with other bytes.
+//     one in several VLANs from several with the same addresses; stream.go hands on
+//     its bytes in causal order, held.go keeps what came too early, and recall.go
+//     knows what was sent twice with other bytes.
 //  4. sniff.go tells by the first bytes what a connection speaks. tls.go opens TLS
 //     where tlskeys.go has its secrets, with tlscipher.go, and begins again inside.
 //  5. http1.go reads the messages of HTTP/1, head.go their heads, body.go the length

@@ -2,8 +2,10 @@ package pcap
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -91,7 +93,9 @@ func TestFollowSeveralAtOnce(t *testing.T) {
 		known := map[string]truth{}
 		frames := conversation(rng, 1, func(w *wire, name string) { w.talk(calls, lockstep, fmt.Sprint(i, name), known) })
 		packets += len(frames)
-		rest[i] = writePcap(linkEthernet, frames)
+		if rest[i] = writePcap(linkEthernet, frames); i == 2 {
+			rest[i] = writeNg(frames)
+		}
 	}
 	for left := files; left > 0; {
 		left = 0
@@ -113,6 +117,27 @@ func TestFollowSeveralAtOnce(t *testing.T) {
 	if len(ids) == 0 || len(ids) != len(f.sink.calls) {
 		t.Errorf("%d calls, %d different ones", len(f.sink.calls), len(ids))
 	}
+}
+
+// writeNg writes frames as a pcapng file, among blocks to pass over.
+func writeNg(frames []frame) []byte {
+	order := binary.LittleEndian
+	words := func(n ...uint32) (b []byte) {
+		for _, n := range n {
+			b = order.AppendUint32(b, n)
+		}
+		return b
+	}
+	file := ngBlock(order, magicNg, append(words(magicSection, 1, math.MaxUint32, math.MaxUint32), make([]byte, 400)...))
+	file = append(file, ngBlock(order, blockInterface, words(uint32(linkEthernet), 0))...)
+	for i, f := range frames {
+		if i%5 == 0 {
+			file = append(file, ngBlock(order, 0xbad, make([]byte, 300))...)
+		}
+		stamp, n := uint64(f.nanos/1000), uint32(len(f.data))
+		file = append(file, ngBlock(order, blockPacket, append(words(0, uint32(stamp>>32), uint32(stamp), n, n), f.data...))...)
+	}
+	return file
 }
 
 // TestFollowRotation renames, empties and removes files as programs do that rotate them.

@@ -309,7 +309,15 @@ func (n *ngReader) section() error {
 		return fmt.Errorf("a section header claims to be %d bytes long", length)
 	}
 	n.interfaces = n.interfaces[:0]
-	if _, err := n.r.Discard(int(length)); err != nil {
+	return n.pass(int(length))
+}
+
+// pass steps over a block: over none of it, where it may still grow.
+func (n *ngReader) pass(length int) error {
+	if _, err := n.r.Peek(min(length, readBuffer)); err != nil {
+		return cut(err, 1)
+	}
+	if _, err := n.r.Discard(length); err != nil {
 		return cut(err, 1)
 	}
 	return nil
@@ -320,11 +328,7 @@ func (n *ngReader) block(kind uint32, length int, rec *record) (bool, error) {
 	switch kind {
 	case blockInterface, blockPacket, blockPacketOld, blockSimple, blockSecrets, blockCounts:
 	default:
-		_, err := n.r.Discard(length)
-		if err != nil {
-			return false, cut(err, 1)
-		}
-		return false, nil
+		return false, n.pass(length)
 	}
 	if length > readBuffer {
 		return false, skip(n.r, length)
