@@ -302,7 +302,7 @@ func (e *sourceError) Unwrap() error { return e.err }
 // would look as if there had been no calls.
 func (r *run) readable() error {
 	s := r.stats.Skipped
-	bad := s[reasonLink] + s[reasonMalformed] + s[reasonPanic] + s[reasonTooLong]
+	bad := s[reasonLink] + s[reasonMalformed] + s[reasonPanic] + s[reasonTooLong] + s[reasonLength]
 	switch {
 	case 2*bad <= r.stats.Packets:
 		return nil

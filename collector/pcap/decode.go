@@ -68,6 +68,9 @@ const (
 	reasonMalformed = "malformed_packet"
 	reasonPanic     = "decoder_panic"
 	reasonTooLong   = "packet_too_long"
+	// reasonLength is a packet that claims to be longer than it was: forged, and taken
+	// by no receiver.
+	reasonLength = dropLength
 )
 
 // etherMACsec is the Ethernet type of what a link encrypts (IEEE 802.1AE).
@@ -142,6 +145,8 @@ type decoder struct {
 	parts  defragmenter
 	// room is how much of the data to decode the capture may have cut off.
 	room int
+	// longest is how much of a packet was captured at most.
+	longest int
 
 	fromEthernet, fromVLAN, fromIP4, fromIP6, fromMPLS, fromPPPoE *gopacket.DecodingLayerParser
 
@@ -196,6 +201,7 @@ func (d *decoder) decode(rec *record, p *packet) string {
 	default:
 		return reasonNotIP
 	}
+	d.longest = max(d.longest, len(rec.data))
 	d.parts.tunnel, d.room, d.vlan.path = 0, rec.wire-len(rec.data), uint32(rec.vlan)
 	reason = d.layers(parser, data, rec, p)
 	// A tunnel may be in parts and hold parts again.
@@ -312,6 +318,10 @@ func (d *decoder) collect(rec *record, p *packet) string {
 		return reasonMalformed // a forged jumbogram
 	}
 	p.missing, p.doubtful = uint32(missing), missing > d.room
+	if p.doubtful && len(rec.data) < d.longest {
+		// Longer ones were not cut, so neither was this.
+		return reasonLength
+	}
 	p.nanos = rec.nanos
 	p.urgent, p.urgentAt = d.tcp.flags&wireURG != 0, int(d.tcp.urgent)-1
 	p.flags = d.tcp.flags & (wireFIN | wireSYN | wireRST)

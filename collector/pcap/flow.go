@@ -78,7 +78,10 @@ func (t *table) packet(p *packet) {
 		hash = maphash.Comparable(t.seed, key)
 	}
 	replaced := false
-	if c != nil && (c.unrelated(from, p) || c.misfits(from, p) || c.goesOn(from, p)) {
+	if c != nil && c.knocks(from, p) {
+		return
+	}
+	if c != nil && (c.unrelated(from, p) || c.misfits(from, p) || c.goesOn(from, p) || c.begins(from, p)) {
 		replaced = !c.over
 		t.remove(c)
 		c = nil

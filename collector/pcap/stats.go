@@ -8,6 +8,8 @@ const (
 	dropLate        = "after_the_end"
 	dropLength      = "ip_length_beyond_the_packet"
 	dropGivenUp     = "after_its_gap_was_given_up"
+	dropNoAck       = "without_acknowledgement"
+	dropKnock       = "handshake_in_the_middle"
 	dropBefore      = "before_its_beginning"
 	dropUnwanted    = "never_acknowledged"
 	dropFarAhead    = "sequence_far_off"

@@ -110,6 +110,10 @@ type connection struct {
 	holder bool
 	// far counts the packets in a row, of each side, that do not fit the numbers.
 	far [2]uint8
+	// knocked is 1 and the side that sent a handshake in the middle, 0 if none did;
+	// knock is the first number behind it.
+	knocked uint8
+	knock   uint32
 
 	dirs  [2]direction
 	proto protocol
@@ -126,6 +130,14 @@ func (c *connection) midstream() bool { return !c.dirs[0].fromSYN || !c.dirs[1].
 // packet takes one TCP segment.
 func (c *connection) packet(from side, p *packet) {
 	d, peer := &c.dirs[from], &c.dirs[from.other()]
+	if p.flags&(flagACK|flagSYN|flagRST) == 0 {
+		if !c.midstream() {
+			// No receiver takes it (RFC 9293 §3.10.7.4).
+			c.table.stats.drop(dropNoAck)
+			return
+		}
+		c.conflicting = c.conflicting || len(p.payload) > 0
+	}
 	c.attach(from, p)
 	d.seen, d.absent = true, false
 	if p.flags&flagACK != 0 && (!peer.hasAcked || before(peer.acked, p.ack)) {
@@ -133,6 +145,11 @@ func (c *connection) packet(from side, p *packet) {
 	}
 	if p.flags&flagSYN != 0 {
 		p.seq++ // data may follow in the same packet (fast open)
+		if n := uint32(len(p.payload)); n > 0 && d.hasAcked && before(d.acked, p.seq+n) {
+			// The other side is there, and did not take it.
+			c.table.stats.drop(dropKnock)
+			p.payload, p.missing = nil, 0
+		}
 	}
 	if len(p.payload) == 0 && p.missing == 0 && p.flags&(flagFIN|flagRST) == 0 {
 		c.progress(from, p)
@@ -241,6 +258,37 @@ func (c *connection) unrelated(from side, p *packet) bool {
 	d := &c.dirs[from]
 	return p.flags&flagSYN != 0 && d.started && (c.over || p.seq+1 != d.first)
 }
+
+// knocks reports whether a packet is a handshake in the middle of a connection, and takes
+// note of it. A receiver that still has the connection does not take it (RFC 5961 §4); one
+// that has not answers, and then it is a later one.
+func (c *connection) knocks(from side, p *packet) bool {
+	if c.over || p.flags&flagSYN == 0 || !c.unrelated(from, p) {
+		return false
+	}
+	if p.flags&flagACK != 0 {
+		// The answer, unless it is the client that says so.
+		return c.clientKnown && c.client == from
+	}
+	if c.knock, c.knocked = p.seq+1, uint8(1+from); len(p.payload) > 0 {
+		c.table.stats.drop(dropKnock)
+	}
+	return true
+}
+
+// begins reports whether a packet goes on from a handshake in the middle, whose answer was
+// lost: its numbers are those of the later connection on both sides.
+func (c *connection) begins(from side, p *packet) bool {
+	d, peer := &c.dirs[from], &c.dirs[from.other()]
+	return c.knocked == uint8(1+from) && p.flags&(flagSYN|flagRST|flagACK) == flagACK && p.seq == c.knock && p.seq != d.next &&
+		(!peer.started || !near(p.ack, peer.next))
+}
+
+// maxNear is how far the numbers of a packet may lie from where a connection stands to
+// be taken for its own where there is a doubt: what one side may have under way.
+const maxNear = 1 << 20
+
+func near(a, b uint32) bool { return int32(a-b) < maxNear && int32(a-b) > -maxNear }
 
 // maxAhead is how far a segment may lie from where its direction stands:
 // beyond it the capture has a hole that nothing bridges, or the packet is forged.

@@ -9,10 +9,6 @@ import "hash/maphash"
 // one out of four billion. So the VLAN is no part of a connection's name, as long as
 // the numbers fit and the bytes do not contradict each other.
 
-// maxNear is how far the numbers of a packet may lie from where a connection stands to
-// be taken for its own: what one side may have under way.
-const maxNear = 1 << 20
-
 // in reports whether the connection was seen in a VLAN.
 func (c *connection) in(vlan uint32) bool {
 	return c.vlans[0] == vlan || c.vlans[1] == vlan || c.vlans[2] == vlan
@@ -55,7 +51,6 @@ func (t *table) inVLAN(c *connection, key *flowKey, from side, p *packet) (own, 
 // takes note of the VLAN.
 func (c *connection) admits(from side, p *packet) bool {
 	d, peer := &c.dirs[from], &c.dirs[from.other()]
-	near := func(a, b uint32) bool { return int32(a-b) < maxNear && int32(a-b) > -maxNear }
 	fits := 0
 	if d.started {
 		if p.flags&flagSYN != 0 && (c.over || p.seq+1 != d.first) || !near(p.seq, d.next) {

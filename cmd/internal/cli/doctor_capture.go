@@ -115,7 +115,7 @@ func (t *tapped) advise(s *pcap.Stats, x *examined) {
 	if n := s.Dropped["kernel_drops"]; n > 0 {
 		add("whoever captured had no room for %s packets: filter to the API's ports, or give tcpdump a larger buffer (-B 65536)", output.Number(n))
 	}
-	if n := s.Dropped["ip_length_beyond_the_packet"]; n > 0 {
+	if n := s.Dropped["ip_length_beyond_the_packet"] + s.Skipped["ip_length_beyond_the_packet"]; n > 0 {
 		add("%s packets claim to be longer than they were: they were forged, or cut by a program that does not say so; nothing of their connections is certain", output.Number(n))
 	}
 	switch {
