@@ -131,6 +131,19 @@ func (c *connection) progress(by side, p *packet) {
 	}
 }
 
+// overdue declares the holes final that wait for too long on connections of which no
+// packet comes to show it: behind a lost packet a client may be silent for minutes, and
+// the answer that it has is held. quiet is how long ago the last packet of any was seen.
+func (t *table) overdue(quiet int64) {
+	for _, c := range t.holders {
+		if c.over || len(c.dirs[0].held)+len(c.dirs[1].held) == 0 {
+			continue
+		}
+		from := c.oldest()
+		c.progress(from, &packet{nanos: t.now + quiet, number: c.dirs[from].held[0].number})
+	}
+}
+
 // drain delivers every held segment that is ready; it reports whether any was.
 func (c *connection) drain() bool {
 	any := false

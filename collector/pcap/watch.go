@@ -91,6 +91,9 @@ type flowing struct {
 	ctx   context.Context
 	last  time.Time
 	count int
+	// quiet is since when the source has had no more than count packets.
+	quiet      time.Time
+	quietCount int
 }
 
 func (f *flowing) next(rec *record) error {
@@ -101,7 +104,7 @@ func (f *flowing) next(rec *record) error {
 		}
 	}
 	var p Packet
-	err := f.watch.source.Next(f.ctx, &p, f.flush)
+	err := f.watch.source.Next(f.ctx, &p, f.idle)
 	rec.data, rec.nanos, rec.link, rec.wire = p.Data, p.Nanos, linkType(p.Link), max(p.Length, len(p.Data))
 	rec.vlan = p.VLAN
 	switch {
@@ -112,6 +115,17 @@ func (f *flowing) next(rec *record) error {
 		return io.EOF
 	}
 	return &sourceError{err}
+}
+
+// idle is called while all packets that there are have been read.
+func (f *flowing) idle() error {
+	now := time.Now()
+	if f.count != f.quietCount {
+		f.quiet, f.quietCount = now, f.count
+	}
+	// The capture's clock goes on while nothing comes.
+	f.run.table.overdue(int64(now.Sub(f.quiet)))
+	return f.flush()
 }
 
 // flush puts the calls that are finished, once they have waited.
@@ -126,6 +140,7 @@ func (f *flowing) flush() error {
 	}
 	f.last = now
 	f.lost()
+	f.run.table.overdue(0)
 	f.run.builder.settle()
 	stats := f.run.snapshot()
 	f.watch.stats.Store(&stats)

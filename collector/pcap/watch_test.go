@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -209,5 +211,59 @@ func TestGivenUpInTime(t *testing.T) {
 	want := "GET a.example/late 204 0/0 complete\nGET a.example/gone 0 0/0 unanswered"
 	if got := lines(sink.calls); got != want || early != 2 {
 		t.Errorf("%d calls came in time of:\n%s\nwant 2 of:\n%s", early, got, want)
+	}
+}
+
+// TestHoleInTime has an answer with a hole, whose client has it all and then is silent: its
+// call does not wait until the connection goes on, whether others do or not.
+func TestHoleInTime(t *testing.T) {
+	whole := script{q1, "HTTP/1.1 201 A\r\nContent-Length: 4000\r\n\r\n" + strings.Repeat("x", 4000)}.frames(1448)
+	lost := slices.Delete(slices.Clone(whole[:len(whole)-3]), 5, 6) // without its end
+	last := lost[len(lost)-1]
+	tcp := last.data[14+20:]
+	ack := segmentSpec{client: addr4(1, 40000), server: addr4(2, 80), toServer: true, flags: flagACK,
+		seq: binary.BigEndian.Uint32(tcp[8:]), ack: binary.BigEndian.Uint32(tcp[4:]) + uint32(len(tcp)-20)}
+	lost = append(lost, frame{last.nanos + 1e6, ack.ethernet()})
+	const want = "GET a/1 201 0/4000 complete"
+	t.Run("nobody else", func(t *testing.T) {
+		source := &scripted{frames: lost, quiet: 16}
+		var early []schema.Call
+		put := sinkFunc(func(b *collector.Batch) error {
+			if source.quiet > 0 {
+				early = append(early, b.Calls...)
+			}
+			return nil
+		})
+		if err := New(Config{Key: testKey}).Watch(source, collector.Input{Name: "x"}, put).Run(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if got := lines(early); got != want {
+			t.Errorf("in time came %q", got)
+		}
+	})
+	for _, c := range []struct {
+		behind time.Duration
+		want   string
+	}{{500 * time.Millisecond, ""}, {1500 * time.Millisecond, want}} {
+		t.Run(c.behind.String(), func(t *testing.T) {
+			other := script{q2, a2}.frames(1448)
+			for i := range other {
+				other[i].nanos = lost[len(lost)-1].nanos + int64(c.behind)
+				other[i].data[29]++ // other addresses
+				other[i].data[33]++
+			}
+			r := newRun(&New(Config{Key: testKey}).cfg, collector.Input{}, &collected{})
+			reader, err := newRecordReader(bytes.NewReader(writePcap(linkEthernet, append(slices.Clone(lost), other[:3]...))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.packets(context.Background(), reader); err != nil {
+				t.Fatal(err)
+			}
+			r.table.overdue(0)
+			if got := lines(r.builder.calls); got != c.want {
+				t.Errorf("in time came %q, want %q", got, c.want)
+			}
+		})
 	}
 }
