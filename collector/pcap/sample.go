@@ -292,15 +292,26 @@ func (b *builder) readBodies(x *exchange) (mints string) {
 }
 
 // lastEvent returns the data of the last event in a whole stream of them
-// (text/event-stream): MCP answers with notifications first, then the result.
+// (text/event-stream) that has some: MCP answers with notifications first, then the
+// result; GraphQL says at the end that it is complete. Data may span lines.
 func lastEvent(text []byte) []byte {
-	var last []byte
+	var last, event []byte
 	for line := range bytes.Lines(text) {
+		line = bytes.TrimRight(line, "\r\n")
 		if data, ok := bytes.CutPrefix(line, []byte("data:")); ok {
-			last = bytes.TrimSpace(data)
+			event = append(append(event, data...), '\n')
+		}
+		if len(line) == 0 && len(bytes.TrimSpace(event)) > 0 {
+			last = event
+		}
+		if len(line) == 0 {
+			event = nil
 		}
 	}
-	return last
+	if len(bytes.TrimSpace(event)) > 0 {
+		last = event // the blank line behind it is missing
+	}
+	return bytes.TrimSpace(last)
 }
 
 // minted returns the id of the credential that a token answer issues (RFC 6749
