@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -96,6 +97,10 @@ func (a *app) doctorCommand() *cobra.Command {
 }
 
 func (a *app) doctor(ctx context.Context, args []string) error {
+	if a.env.Getenv("GOGC") == "" {
+		// Readers make little garbage: collecting often is cheap.
+		debug.SetGCPercent(50)
+	}
 	inputs, err := a.checkInputs(args)
 	if err != nil {
 		return err
