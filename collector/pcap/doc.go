@@ -37,8 +37,8 @@
 //
 // A packet becomes calls in seven steps, each in files of its own:
 //
-//  1. capture.go runs it all: [Capture.Run] over a file that reader.go reads, or
-//     [Capture.Watch] (watch.go) over packets as they come, from package live or
+//  1. capture.go runs it all: [Capture.Run] over a file that reader.go reads
+//     through buffer.go, or [Capture.Watch] (watch.go) over packets as they come, from package live or
 //     from a directory (follow.go).
 //  2. decode.go takes the headers off: link.go of the link, tunnel.go of tags and
 //     tunnels, ip.go of IP; fragment.go puts datagrams together. quic.go looks at
