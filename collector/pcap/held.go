@@ -158,7 +158,10 @@ func (c *connection) drain() bool {
 				d.heldBytes -= uint32(s.cost())
 				c.table.held -= segmentBytes
 				buffer := s.data
-				if (!before(s.end(), d.next) || s.fin || s.rst) && (!d.closed || s.rst) {
+				switch {
+				case d.closed && !s.rst:
+					d.late(c.table.stats, &s)
+				case !before(s.end(), d.next) || s.fin || s.rst:
 					c.deliver(side(i), &s)
 				}
 				c.table.recycle(buffer)
@@ -279,6 +282,33 @@ func (c *connection) count() {
 	}
 	if c.midstream() {
 		c.table.stats.Late++
+	}
+}
+
+// prefer takes a segment rather than what is held of its place, where that acknowledges
+// what the other side was not seen to send and this does not: receivers drop such.
+func (c *connection) prefer(from side, p *packet) {
+	d, peer := &c.dirs[from], &c.dirs[from.other()]
+	if !peer.started || p.flags&flagACK == 0 || before(peer.next, p.ack) {
+		return
+	}
+	end := p.seq + uint32(len(p.payload))
+	d.held = slices.DeleteFunc(d.held, func(s segment) bool {
+		if !s.hasAck || !before(peer.next, s.ack) || !before(s.seq, end) || !before(p.seq, s.end()) {
+			return false
+		}
+		c.table.stats.drop(dropUnwanted)
+		d.heldBytes -= uint32(s.cost())
+		c.table.held -= segmentBytes
+		c.table.recycle(s.data)
+		return true
+	})
+}
+
+// late counts a held segment that comes behind the end.
+func (d *direction) late(stats *Stats, s *segment) {
+	if len(s.data) > 0 && before(d.next, s.end()) {
+		stats.drop(dropLate)
 	}
 }
 

@@ -98,7 +98,7 @@ func TestClientsThatForge(t *testing.T) {
 			drops["sent again"] += stats.Retransmitted
 		}
 		t.Logf("kind %d: %d found, %d certain of %d; %v", kind-1, found, sum.certain, sum.known, drops)
-		if least := []int{60, 99, 99, 30, 99, 99, 60, 99, 99, 90}[kind]; 100*found < least*sum.known {
+		if least := []int{75, 99, 99, 95, 99, 99, 75, 99, 99, 95}[kind]; 100*found < least*sum.known {
 			t.Errorf("kind %d: only %d of %d were found", kind-1, found, sum.known)
 		}
 	}

@@ -217,3 +217,19 @@ func TestHoldersGiveWay(t *testing.T) {
 		t.Errorf("%d certain calls, want %d; %+v", certain, 2*quiet, stats)
 	}
 }
+
+// TestHeldBehindTheEnd: what waited for a hole is counted where the connection ends
+// first.
+func TestHeldBehindTheEnd(t *testing.T) {
+	n := uint32(ql)
+	held := []tcp{{from: 'c', seq: 70 + 2*n, ack: 30, flags: ack, text: q3}, {from: 'c', seq: 70 + 3*n, ack: 30, flags: ack, text: q3}}
+	for name, end := range map[string][]tcp{
+		"reset":        {{from: 's', seq: 30, ack: 70, flags: flagRST | flagACK}},
+		"end, in time": {{from: 'c', seq: 70, ack: 30, flags: ack, text: q1}, {from: 'c', seq: 70 + n, ack: 30, flags: finAck, text: q2[:n-2]}},
+	} {
+		_, stats := read(t, Config{}, bytes.NewReader(wired(join(opened(70, 30), held, end))))
+		if stats.Dropped[dropLate] != 2 {
+			t.Errorf("%s: %+v", name, stats)
+		}
+	}
+}

@@ -181,6 +181,7 @@ func (c *connection) compare(from side, d *direction, p *packet) {
 		if d.contradicts(&c.table.recall, p.seq, p.payload) {
 			c.table.stats.Conflicting++
 			c.conflicting = true
+			c.prefer(from, p)
 			return
 		}
 		if d.remembers(&c.table.recall, p.seq, p.payload) {

@@ -419,6 +419,9 @@ func (c *connection) finish() {
 		if d := &c.dirs[i]; !d.closed {
 			d.closed, d.span = true, 0
 		}
+		for k := range c.dirs[i].held {
+			c.dirs[i].late(c.table.stats, &c.dirs[i].held[k])
+		}
 		c.release(side(i))
 		c.dirs[i].newest = 0
 	}

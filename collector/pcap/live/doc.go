@@ -36,7 +36,8 @@ type Config struct {
 	// Group, if it is not 0, is a number that several sockets on one interface
 	// share: each connection then goes to one of them, both directions alike. Of
 	// tunnels the kernel looks at the outer addresses, so one whose directions have
-	// different ports outside must not be captured so.
+	// different ports outside must not be captured so; and of IPv6 it does not put
+	// fragments together first, so they may miss their connection.
 	Group uint16
 }
 
