@@ -81,7 +81,7 @@ func TestBlocksOfAllKinds(t *testing.T) {
 		file := slices.Concat(section,
 			ngBlock(order, blockInterface, slices.Concat(u16(uint16(linkRaw), 0), u32(0), u16(2, 5), []byte("eth0\x00\x00\x00\x00"), u16(9, 60000), []byte{1})),
 			ngBlock(order, 0x0bad, make([]byte, 400)), counts(0, 7), counts(9, 5),
-			ngBlock(order, 0x80000bad, make([]byte, 4)))
+			ngBlock(order, 0x80000bad, make([]byte, 4)), ngBlock(order, 0xbad, make([]byte, 300<<10)), ngBlock(order, 0xbad, make([]byte, 3<<20)))
 		for i, ip := range oneCall(false) {
 			stamp := uint64(1_700_000_000e6)
 			if i == 0 {

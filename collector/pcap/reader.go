@@ -314,7 +314,7 @@ func (n *ngReader) section() error {
 
 // pass steps over a block: over none of it, where it may still grow.
 func (n *ngReader) pass(length int) error {
-	if _, err := n.r.Peek(min(length, readBuffer)); err != nil {
+	if _, err := peek(&n.r, min(length, readBuffer)); err != nil {
 		return cut(err, 1)
 	}
 	if _, err := n.r.Discard(length); err != nil {
