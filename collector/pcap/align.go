@@ -314,7 +314,7 @@ func (h *http1) join(x *exchange, a *looseAnswer, quality schema.Quality) {
 	switch {
 	case a.truncated || x.truncated:
 		quality = schema.QualityTruncated
-	case a.first || x.afterHole || h.tainted || h.conn.conflicting:
+	case a.first || x.afterHole || h.tainted || h.conn.conflicting || h.mayHaveBegunBefore():
 		quality = schema.QualityGap
 	}
 	x.answered, x.replied = true, a.start

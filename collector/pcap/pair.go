@@ -86,8 +86,9 @@ type pairing struct {
 	// pipelined says that the client was seen to send ahead, lockstep that it
 	// was seen to wait.
 	pipelined, lockstep bool
-	// requestsLost says that requests may be lost at all.
-	requestsLost bool
+	// requestsLost says that requests may be lost at all, requestBorn that one began in
+	// the last hole.
+	requestsLost, requestBorn bool
 	// interims says that the server sent an interim answer.
 	interims bool
 	// requestHole says that requests may be lost since the last one;
@@ -113,7 +114,7 @@ func (h *http1) lost(r *messageReader, isRequest bool, what hole) {
 	h.suppose(isRequest, what)
 	h.misalign(isRequest, what)
 	if isRequest {
-		h.requestHole, h.requestsLost = true, true
+		h.requestHole, h.requestsLost, h.requestBorn = true, true, what.born && what.bytes > blankLines
 		if h.last != nil {
 			h.requestDone(r, 0, false)
 		}
@@ -197,9 +198,12 @@ func (h *http1) observeOrder(x *exchange) {
 			h.forgetHabit() // what was lost may have been another interim answer
 		}
 	case x.afterHole:
-		// What was lost before it held a request; if nothing answered that, it
-		// was sent ahead.
-		if h.answersSince == 0 && !h.answersLost && (h.requests > 0 || !h.conn.midstream()) {
+		// What was lost held a request; if nothing answered that, it was sent ahead.
+		answered := h.answersSince
+		if h.requestBorn && h.requests > 0 {
+			answered-- // that was the one before
+		}
+		if answered <= 0 && !h.answersLost && (h.requests > 0 || !h.conn.midstream() || x.ack == h.conn.dirs[h.client.other()].first) {
 			h.sendsAhead()
 		}
 	case h.lastEndKnown && x.hasAck && x.ack == h.lastEnd:
@@ -255,6 +259,8 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 			quality = schema.QualityTruncated
 		} else if h.tainted || h.conn.conflicting {
 			quality = schema.QualityGap
+		} else if quality == schema.QualityComplete && h.mayHaveBegunBefore() {
+			quality, x.guess = schema.QualityMidstream, guessPlace
 		}
 		x.answered, x.replied = true, r.begin.nanos
 		h.slowest = max(h.slowest, r.begin.nanos-x.nanos)
@@ -352,6 +358,9 @@ func (h *http1) match(r *messageReader) (*exchange, schema.Quality) {
 			}
 		}
 		// Answered before it was asked: whatever this is, order is no proof here.
+		if !h.conn.synSeen {
+			h.refute(guessPlace)
+		}
 		h.broken, h.hadGap = true, true
 		h.forgetAlignment()
 		h.endTrial(false)
@@ -479,7 +488,7 @@ func (h *http1) flush() {
 	if h.current != nil || h.reading != nil {
 		h.answerDone(&h.answer, 0, 0, false)
 	}
-	if h.tailLost && !h.requestHole && len(h.pending) == 0 {
+	if h.tailLost && !(h.requestHole && h.requestBorn) && len(h.pending) == 0 {
 		h.refute(guessPlace) // what was lost at the end answered something
 	}
 	h.alignEnd()

@@ -95,8 +95,10 @@ type connection struct {
 	// handshake showed it.
 	client      side
 	clientKnown bool
-	// bothOpened says that both sides opened it at once: either may be the client.
-	bothOpened bool
+	// bothOpened says that both sides opened it at once: either may be the client;
+	// synSeen that the first packet of all was seen. Where it was lost, it may have held
+	// a request (TCP fast open), and what its answer acknowledges does not tell.
+	bothOpened, synSeen bool
 	// over says that both directions ended; what still comes is late.
 	over bool
 	// conflicting says that the same place was sent with different bytes: from
@@ -214,6 +216,7 @@ func (c *connection) packet(from side, p *packet) {
 func (c *connection) attach(from side, p *packet) {
 	d, peer := &c.dirs[from], &c.dirs[from.other()]
 	if p.flags&flagSYN != 0 {
+		c.synSeen = c.synSeen || p.flags&flagACK == 0
 		if p.flags&flagACK == 0 && c.clientKnown && c.client != from && !d.started {
 			// Both open it at once: either may be the client.
 			c.clientKnown, c.bothOpened = false, true

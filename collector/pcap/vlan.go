@@ -81,7 +81,7 @@ func (c *connection) beginLike(like *connection) {
 	if like == nil || like.midstream() {
 		return
 	}
-	c.client, c.clientKnown, c.bothOpened = like.client, like.clientKnown, like.bothOpened
+	c.client, c.clientKnown, c.bothOpened, c.synSeen = like.client, like.clientKnown, like.bothOpened, like.synSeen
 	for i := range c.dirs {
 		c.dirs[i].start(like.dirs[i].first, true)
 		c.dirs[i].seen = like.dirs[i].seen

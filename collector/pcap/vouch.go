@@ -143,6 +143,10 @@ func (h *http1) unansweredQuality(x *exchange) schema.Quality {
 	return schema.QualityUnanswered
 }
 
+// mayHaveBegunBefore reports whether a request may stand in a first packet that was lost,
+// and this be a client that sends ahead: then each answer is that to the one before.
+func (h *http1) mayHaveBegunBefore() bool { return !h.conn.synSeen && h.patience < patient }
+
 // satisfied reports whether the connection is over and the client closed first, when it
 // had everything.
 func (h *http1) satisfied() bool {

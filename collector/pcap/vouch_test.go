@@ -3,6 +3,7 @@ package pcap
 import (
 	"bytes"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -56,5 +57,163 @@ func TestNoWrongPairAtAll(t *testing.T) {
 					100*float64(c.found)/float64(c.known), 100*float64(c.certain)/float64(c.known), c.wrong, c.marked)
 			}
 		}
+	}
+}
+
+// TestFastOpen loses a first packet that holds a request: what follows looks whole.
+func TestFastOpen(t *testing.T) {
+	q := func(n int) string { return ask("/" + strconv.Itoa(n)) }
+	a := func(n int) string { return page(220+n, "body") }
+	for _, eager := range []bool{true, false} {
+		c, s := uint32(70), uint32(30)
+		segments := []tcp{{from: 'c', seq: c - 1, flags: syn, text: q(0)}}
+		c += uint32(len(q(0)))
+		segments = append(segments, tcp{from: 's', seq: s - 1, ack: c, flags: synAck}, tcp{from: 'c', seq: c, ack: s, flags: ack})
+		for n := 1; n <= 12; n++ {
+			if eager {
+				segments = append(segments, tcp{from: 'c', seq: c, ack: s, flags: ack, text: q(n)})
+				c += uint32(len(q(n)))
+			}
+			segments = append(segments, tcp{from: 's', seq: s, ack: c, flags: ack, text: a(n - 1)})
+			s += uint32(len(a(n - 1)))
+			if !eager {
+				segments = append(segments, tcp{from: 'c', seq: c, ack: s, flags: ack, text: q(n)})
+				c += uint32(len(q(n)))
+			}
+		}
+		segments = append(segments, tcp{from: 's', seq: s, ack: c, flags: ack, text: a(12)})
+		for lost, kept := range [][]tcp{segments, segments[1:]} {
+			sink, _ := read(t, Config{}, bytes.NewReader(wired(kept)))
+			certain, found := 0, 0
+			for i := range sink.calls {
+				call := &sink.calls[i]
+				n, err := strconv.Atoi(strings.TrimPrefix(call.Path, "/"))
+				if err != nil || call.Status == 0 {
+					continue
+				}
+				if int(call.Status) != 220+n {
+					t.Errorf("eager %v, lost %d: %s", eager, lost, line(call))
+				}
+				if found++; call.Quality.Certain() {
+					certain++
+				}
+			}
+			if want := 13 * (1 - lost); certain != want || lost == 1 && !eager && found != 12 {
+				t.Errorf("eager %v, lost %d: %d certain, %d found", eager, lost, certain, found)
+			}
+		}
+	}
+}
+
+// tiny is a conversation of few packets; truth are the status codes by path.
+type tiny struct {
+	frames []frame
+	truth  map[string]int
+}
+
+// tinies makes up conversations of at most eight packets of data: each request and
+// answer in a packet of its own, or with its neighbour, in every order that can be.
+func tinies(most int, same bool, each func(tiny)) {
+	const syn0, syn1 = 100, 500
+	var frames []frame
+	truth := map[string]int{}
+	text := func(n int, answer bool) string {
+		pad := strings.Repeat("z", 7*n)
+		if same {
+			pad = ""
+		}
+		if answer {
+			return page(200+n, "b"+pad)
+		}
+		return "GET /" + strconv.Itoa(n) + pad + " HTTP/1.1\r\nHost: a\r\n\r\n"
+	}
+	put := func(toServer bool, seq, ack uint32, flags uint8, text string) {
+		s := segmentSpec{addr4(1, 40000), addr4(2, 80), toServer, seq, ack, flags, []byte(text)}
+		frames = append(frames, frame{1_700_000_000e9 + int64(len(frames))*1e6, s.ethernet()})
+	}
+	put(true, syn0-1, 0, flagSYN, "")
+	put(false, syn1-1, syn0, flagSYN|flagACK, "")
+	put(true, syn0, syn1, flagACK, "")
+	var next func(asked, answered int, c, s uint32)
+	next = func(asked, answered int, c, s uint32) {
+		if asked == most && answered == most {
+			kept := len(frames)
+			put(true, c, s, flagFIN|flagACK, "")
+			put(false, s, c+1, flagFIN|flagACK, "")
+			each(tiny{frames, truth})
+			frames = frames[:kept]
+			each(tiny{frames, truth})
+			return
+		}
+		kept := len(frames)
+		for n := 1; n <= 2; n++ { // messages in a packet
+			if asked+n <= most {
+				b := ""
+				for i := range n {
+					b += text(asked+i, false)
+					truth[strings.Fields(text(asked+i, false))[1]] = 200 + asked + i
+				}
+				put(true, c, s, flagACK, b)
+				next(asked+n, answered, c+uint32(len(b)), s)
+				frames = frames[:kept]
+			}
+			if answered+n <= asked {
+				b := ""
+				for i := range n {
+					b += text(answered+i, true)
+				}
+				put(false, s, c, flagACK, b)
+				next(asked, answered+n, c, s+uint32(len(b)))
+				frames = frames[:kept]
+			}
+		}
+	}
+	next(0, 0, syn0, syn1)
+}
+
+// TestEverySubset loses every subset of the packets of every short conversation: no pair
+// may be wrong and certain, nor wrong at all where the handshake is there, and the last
+// packet: without that nothing shows that answers to more than was seen are lost.
+func TestEverySubset(t *testing.T) {
+	most := 3
+	if testing.Short() {
+		most = 2
+	}
+	for _, same := range []bool{true, false} {
+		conversations, captures, certain, found, marked := 0, 0, 0, 0, 0
+		tinies(most, same, func(c tiny) {
+			conversations++
+			for lost := range 1 << len(c.frames) {
+				var kept []frame
+				for i, f := range c.frames {
+					if lost>>i&1 == 0 {
+						kept = append(kept, f)
+					}
+				}
+				if lost&3 == 1 || lost&3 == 2 {
+					continue // half a handshake
+				}
+				captures++
+				sink, _ := read(t, Config{}, bytes.NewReader(writePcap(linkEthernet, kept)))
+				for i := range sink.calls {
+					call := &sink.calls[i]
+					switch right := c.truth[call.Path] == int(call.Status); {
+					case call.Path == "" || call.Status == 0:
+					case right:
+						if found++; call.Quality.Certain() {
+							certain++
+						}
+					case call.Quality.Certain():
+						t.Fatalf("without %b of %d packets: wrong and certain: %s", lost, len(c.frames), line(call))
+					default:
+						marked++
+						if shown := lost&3 == 0 && lost>>(len(c.frames)-1) == 0; shown {
+							t.Errorf("without %b of %d packets: wrong: %s", lost, len(c.frames), line(call))
+						}
+					}
+				}
+			}
+		})
+		t.Logf("same %v: %d conversations, %d captures: %d found, %d certain, %d wrong and marked", same, conversations, captures, found, certain, marked)
 	}
 }
