@@ -77,17 +77,18 @@ func (t *table) packet(p *packet) {
 		c, like = t.inVLAN(c, &key, from, p)
 		hash = maphash.Comparable(t.seed, key)
 	}
-	replaced := false
+	replaced, synSeen := false, false
 	if c != nil && c.knocks(from, p) {
 		return
 	}
 	if c != nil && (c.unrelated(from, p) || c.misfits(from, p) || c.goesOn(from, p) || c.begins(from, p)) {
 		replaced = !c.over
+		synSeen = c.knocked == 1+uint8(from) && p.seq == c.knock || c.knocked == 1+uint8(from.other()) && p.ack == c.knock
 		t.remove(c)
 		c = nil
 	}
 	if c == nil {
-		c = &connection{table: t, key: key, hash: hash, vlans: [3]uint32{p.vlan}, last: t.now, replaced: replaced}
+		c = &connection{table: t, key: key, hash: hash, vlans: [3]uint32{p.vlan}, last: t.now, replaced: replaced, synSeen: synSeen}
 		c.proto = t.begin(c)
 		c.beginLike(like)
 		t.stats.Connections++
