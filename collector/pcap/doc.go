@@ -66,7 +66,8 @@
 //
 // # What it cannot see
 //
-// What is encrypted (TLS and QUIC are counted by server name) and what follows an upgrade
+// What is encrypted, but for TLS in a file with its secrets (TLS and QUIC are counted by
+// server name), and what follows an upgrade
 // to anything but HTTP/2 (counted), nor requests behind a CONNECT that was not answered
 // yet. It does not read bodies in codings other than gzip, and what a server pushes.
 // Bytes that look like a request where the capture lost the border between messages may
