@@ -69,111 +69,114 @@ const (
 	al = len(a1)
 )
 
+// streamCases are segments of one connection as they arrive, and the calls in them.
+var streamCases = []struct {
+	name  string
+	bare  bool
+	parts []part
+	want  string
+	check func(Stats) bool
+}{
+	{name: "in order", parts: []part{
+		{from: 'c', text: q1}, {from: 's', has: ql, text: a1}, {from: 'c', at: ql, has: al, text: q2}, {from: 's', at: al, has: 2 * ql, text: a2}},
+		want: "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", check: func(s Stats) bool {
+			return s.BothWays == 1 && s.OneWay == 0 && s.Late == 0 && s.StreamBytes == uint64(2*ql+2*al)
+		}},
+	{name: "answer before its request", parts: []part{
+		{from: 's', has: ql, text: a1}, {from: 'c', text: q1}},
+		want: "GET a/1 201 0/4 complete", check: func(s Stats) bool { return s.Held == 1 && s.Gaps == 0 }},
+	{name: "everything backwards", parts: []part{
+		{from: 's', at: al, has: 2 * ql, text: a2}, {from: 'c', at: ql, has: al, text: q2},
+		{from: 's', has: ql, text: a1}, {from: 'c', text: q1}},
+		want: "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", check: func(s Stats) bool { return s.Gaps == 0 }},
+	{name: "sent again", parts: []part{
+		{from: 'c', text: q1}, {from: 'c', text: q1}, {from: 's', has: ql, text: a1}, {from: 's', has: ql, text: a1}},
+		want: "GET a/1 201 0/4 complete", check: func(s Stats) bool { return s.Retransmitted == 2 && s.StreamBytes == uint64(ql+al) }},
+	{name: "sent again with more", parts: []part{
+		{from: 'c', text: q1[:9]}, {from: 'c', text: q1}, {from: 's', has: ql, text: a1}},
+		want: "GET a/1 201 0/4 complete", check: func(s Stats) bool { return s.Overlapping == 1 }},
+	{name: "the first of overlapping bytes win", parts: []part{
+		{from: 'c', text: q1[:10]}, {from: 'c', at: 5, text: "XXXXX" + q1[10:]}, {from: 's', has: ql, text: a1}},
+		want: "GET a/1 201 0/4 gap"},
+	{name: "the first of held overlapping bytes win", parts: []part{
+		{from: 'c', at: 8, text: q1[8:12]}, {from: 'c', at: 4, text: "/1 HXXXX" + q1[12:]}, {from: 'c', text: q1[:4]}, {from: 's', has: ql, text: a1}},
+		want: "GET a/1 201 0/4 gap"},
+	{name: "a held segment inside a longer one", parts: []part{
+		{from: 'c', at: 10, text: q1[10:12]}, {from: 'c', at: 5, text: q1[5:]}, {from: 'c', text: q1}, {from: 's', has: ql, text: a1}},
+		want: "GET a/1 201 0/4 complete"},
+	{name: "a request was lost", parts: []part{
+		{from: 's', has: ql, text: a1}, {from: 'c', at: ql, has: al, text: q2}, {from: 's', at: al, has: 2 * ql, text: a2},
+		{from: 'c', at: 2 * ql, has: 2 * al, text: q3}, {from: 's', at: 2 * al, has: 3 * ql, text: a3}},
+		want: " 10.0.0.2:80 201 0/0 orphan\nGET a/2 202 0/4 gap\nGET a/3 203 0/4 gap"},
+	{name: "an answer was lost", parts: []part{
+		{from: 'c', text: q1}, {from: 'c', at: ql, has: al, text: q2}, {from: 's', at: al, has: 2 * ql, text: a2},
+		{from: 'c', at: 2 * ql, has: 2 * al, text: q3}, {from: 's', at: 2 * al, has: 3 * ql, text: a3}},
+		want: "GET a/1 0 0/0 unanswered\nGET a/2 202 0/4 gap\nGET a/3 203 0/4 gap"},
+	{name: "an answer's body was lost", parts: []part{
+		{from: 'c', text: q1}, {from: 's', has: ql, text: a1[:al-4]}, {from: 'c', at: ql, has: al, text: q2}, {from: 's', at: al, has: 2 * ql, text: a2}},
+		want: "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", check: func(s Stats) bool { return s.GapBytes == 4 && s.Resyncs == 0 }},
+	{name: "an answer's tail and the next head were lost", parts: []part{
+		{from: 'c', text: q1}, {from: 's', has: ql, text: a1[:al-2]}, {from: 'c', at: ql, has: al, text: q2},
+		{from: 's', at: al + 20, has: 2 * ql, text: a2[20:]}, {from: 'c', at: 2 * ql, has: 2 * al, text: q3}, {from: 's', at: 2 * al, has: 3 * ql, text: a3}},
+		want: "GET a/1 201 0/4 complete\nGET a/2 0 0/0 unanswered\nGET a/3 203 0/4 complete"},
+	{name: "one of two pipelined requests was lost", parts: []part{
+		{from: 'c', at: ql, text: q2}, {from: 's', has: 2 * ql, text: a1}, {from: 's', at: al, has: 2 * ql, text: a2}},
+		want: " 10.0.0.2:80 201 0/0 orphan\n 10.0.0.2:80 202 0/0 orphan\nGET a/2 0 0/0 gap"},
+	{name: "requests alone", bare: true, parts: []part{{from: 'c', has: 100, text: q1}, {from: 'c', at: ql, has: 100 + al, text: q2}},
+		want: "GET a/1 0 0/0 unanswered\nGET a/2 0 0/0 unanswered", check: func(s Stats) bool {
+			return s.BothWays == 0 && s.OneWay == 1 && s.Late == 1 && s.OneSidedBytes == uint64(al)
+		}},
+	{name: "joined while an answer was on its way", bare: true, parts: []part{
+		{from: 'c', text: q1}, {from: 's', at: 100, has: ql, text: a1}, {from: 'c', at: ql, has: 100 + al, text: q2}, {from: 's', at: 100 + al, has: 2 * ql, text: a2}},
+		want: " 10.0.0.2:80 201 0/0 orphan\nGET a/1 0 0/0 unanswered\nGET a/2 202 0/4 gap", check: func(s Stats) bool { return s.EarlierBytes == 100 && s.GapBytes == 0 && s.Gaps == 0 }},
+	{name: "joined before an answer", bare: true, parts: []part{
+		{from: 's', has: 500, text: a1}, {from: 'c', at: 500, has: al, text: q2}, {from: 's', at: al, has: 500 + ql, text: a2},
+		{from: 'c', at: 500 + ql, has: 2 * al, text: q3}, {from: 's', at: 2 * al, has: 500 + 2*ql, text: a3}},
+		want: " 10.0.0.2:80 201 0/0 orphan\nGET a/2 202 0/4 midstream\nGET a/3 203 0/4 midstream"},
+	{name: "joined inside a body", bare: true, parts: []part{
+		{from: 's', at: 7, has: 500, text: "GETody of something\r\n\r\n"}, {from: 'c', at: 500, has: 30, text: q2},
+		{from: 's', at: 30, has: 500 + ql, text: a2}},
+		want: "GET a/2 202 0/4 midstream"},
+	{name: "joined when the answer to an unseen request is due", bare: true, parts: []part{
+		{from: 'c', at: 500, has: 9, text: q2}, {from: 's', at: 9, has: 500, text: a1}, {from: 's', at: 9 + al, has: 500 + ql, text: a2}},
+		want: " 10.0.0.2:80 201 0/0 orphan\n 10.0.0.2:80 202 0/0 orphan\nGET a/2 0 0/0 unanswered"},
+	{name: "behind a SOCKS greeting", parts: []part{
+		{from: 'c', text: "\x05\x01\x00"}, {from: 's', has: 3, text: "\x05\x00"}, {from: 'c', at: 3, has: 2, text: "\x05\x01\x00\x01\x0a\x00\x00\x02\x00\x50"},
+		{from: 's', at: 2, has: 13, text: "\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"},
+		{from: 'c', at: 13, has: 12, text: q1}, {from: 's', at: 12, has: 13 + ql, text: a1},
+		{from: 'c', at: 13 + ql, has: 12 + al, text: q2}, {from: 's', at: 12 + al, has: 13 + 2*ql, text: a2}},
+		want: "GET a/1 201 0/4 midstream\nGET a/2 202 0/4 midstream"},
+	{name: "behind bytes that only look like SOCKS", parts: []part{
+		{from: 'c', text: "\x05\n" + q1}, {from: 'c', at: 2 + ql, text: q2}, {from: 's', has: 2 + 2*ql, text: a1}, {from: 's', at: al, has: 2 + 2*ql, text: a2}},
+		want: "GET a/2 201 0/4 midstream\n 10.0.0.2:80 202 0/0 orphan"},
+	{name: "only the client was captured", parts: []part{
+		{from: 'c', text: q1}, {from: 'c', at: ql, has: al, text: q2}},
+		want: "GET a/1 0 0/0 unanswered\nGET a/2 0 0/0 unanswered"},
+	{name: "only the server was captured", bare: true, parts: []part{
+		{from: 's', has: ql, text: a1}, {from: 's', at: al, has: 2 * ql, text: a2}},
+		want: " 10.0.0.2:80 201 0/0 orphan\n 10.0.0.2:80 202 0/0 orphan"},
+	{name: "an answer before its request was received", parts: []part{
+		{from: 'c', text: q1}, {from: 's', has: 0, text: a1}},
+		want: " 10.0.0.2:80 201 0/0 orphan\nGET a/1 0 0/0 unanswered"},
+	{name: "reset", parts: []part{
+		{from: 'c', text: q1}, {from: 's', has: ql, flags: flagRST}, {from: 's', has: ql, text: a1}},
+		want: "GET a/1 0 0/0 unanswered", check: func(s Stats) bool { return s.Dropped[dropLate] == 1 }},
+	{name: "a body that the close ends, out of order", parts: []part{
+		{from: 'c', text: q1}, {from: 's', at: 25, has: ql, flags: flagFIN, text: "late"}, {from: 's', has: ql, text: "HTTP/1.1 200 OK\r\n\r\nearly\n"}},
+		want: "GET a/1 200 0/10 complete"},
+	{name: "cut by the snap length in a body", parts: []part{
+		{from: 'c', text: q1}, {from: 's', has: ql, text: a1, cut: 3}, {from: 'c', at: ql, has: al, text: q2}, {from: 's', at: al, has: 2 * ql, text: a2}},
+		want: "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", check: func(s Stats) bool { return s.CutBytes == 3 }},
+	{name: "cut by the snap length in a head", parts: []part{
+		{from: 'c', text: q1, cut: 6}, {from: 's', has: ql, text: a1, cut: al - 20}},
+		want: "GET 10.0.0.2:80/1 201 0/0 truncated"},
+	{name: "a hole that is not acknowledged waits", parts: []part{
+		{from: 'c', text: q1[:5]}, {from: 'c', at: 9, text: q1[9:]}, {from: 'c', at: 5, text: q1[5:9], after: 3 * time.Second}, {from: 's', has: ql, text: a1}},
+		want: "GET a/1 201 0/4 complete"},
+}
+
 func TestStreams(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		bare  bool
-		parts []part
-		want  string
-		check func(Stats) bool
-	}{
-		{name: "in order", parts: []part{
-			{from: 'c', text: q1}, {from: 's', has: ql, text: a1}, {from: 'c', at: ql, has: al, text: q2}, {from: 's', at: al, has: 2 * ql, text: a2}},
-			want: "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", check: func(s Stats) bool {
-				return s.BothWays == 1 && s.OneWay == 0 && s.Late == 0 && s.StreamBytes == uint64(2*ql+2*al)
-			}},
-		{name: "answer before its request", parts: []part{
-			{from: 's', has: ql, text: a1}, {from: 'c', text: q1}},
-			want: "GET a/1 201 0/4 complete", check: func(s Stats) bool { return s.Held == 1 && s.Gaps == 0 }},
-		{name: "everything backwards", parts: []part{
-			{from: 's', at: al, has: 2 * ql, text: a2}, {from: 'c', at: ql, has: al, text: q2},
-			{from: 's', has: ql, text: a1}, {from: 'c', text: q1}},
-			want: "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", check: func(s Stats) bool { return s.Gaps == 0 }},
-		{name: "sent again", parts: []part{
-			{from: 'c', text: q1}, {from: 'c', text: q1}, {from: 's', has: ql, text: a1}, {from: 's', has: ql, text: a1}},
-			want: "GET a/1 201 0/4 complete", check: func(s Stats) bool { return s.Retransmitted == 2 && s.StreamBytes == uint64(ql+al) }},
-		{name: "sent again with more", parts: []part{
-			{from: 'c', text: q1[:9]}, {from: 'c', text: q1}, {from: 's', has: ql, text: a1}},
-			want: "GET a/1 201 0/4 complete", check: func(s Stats) bool { return s.Overlapping == 1 }},
-		{name: "the first of overlapping bytes win", parts: []part{
-			{from: 'c', text: q1[:10]}, {from: 'c', at: 5, text: "XXXXX" + q1[10:]}, {from: 's', has: ql, text: a1}},
-			want: "GET a/1 201 0/4 gap"},
-		{name: "the first of held overlapping bytes win", parts: []part{
-			{from: 'c', at: 8, text: q1[8:12]}, {from: 'c', at: 4, text: "/1 HXXXX" + q1[12:]}, {from: 'c', text: q1[:4]}, {from: 's', has: ql, text: a1}},
-			want: "GET a/1 201 0/4 gap"},
-		{name: "a held segment inside a longer one", parts: []part{
-			{from: 'c', at: 10, text: q1[10:12]}, {from: 'c', at: 5, text: q1[5:]}, {from: 'c', text: q1}, {from: 's', has: ql, text: a1}},
-			want: "GET a/1 201 0/4 complete"},
-		{name: "a request was lost", parts: []part{
-			{from: 's', has: ql, text: a1}, {from: 'c', at: ql, has: al, text: q2}, {from: 's', at: al, has: 2 * ql, text: a2},
-			{from: 'c', at: 2 * ql, has: 2 * al, text: q3}, {from: 's', at: 2 * al, has: 3 * ql, text: a3}},
-			want: " 10.0.0.2:80 201 0/0 orphan\nGET a/2 202 0/4 gap\nGET a/3 203 0/4 gap"},
-		{name: "an answer was lost", parts: []part{
-			{from: 'c', text: q1}, {from: 'c', at: ql, has: al, text: q2}, {from: 's', at: al, has: 2 * ql, text: a2},
-			{from: 'c', at: 2 * ql, has: 2 * al, text: q3}, {from: 's', at: 2 * al, has: 3 * ql, text: a3}},
-			want: "GET a/1 0 0/0 unanswered\nGET a/2 202 0/4 gap\nGET a/3 203 0/4 gap"},
-		{name: "an answer's body was lost", parts: []part{
-			{from: 'c', text: q1}, {from: 's', has: ql, text: a1[:al-4]}, {from: 'c', at: ql, has: al, text: q2}, {from: 's', at: al, has: 2 * ql, text: a2}},
-			want: "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", check: func(s Stats) bool { return s.GapBytes == 4 && s.Resyncs == 0 }},
-		{name: "an answer's tail and the next head were lost", parts: []part{
-			{from: 'c', text: q1}, {from: 's', has: ql, text: a1[:al-2]}, {from: 'c', at: ql, has: al, text: q2},
-			{from: 's', at: al + 20, has: 2 * ql, text: a2[20:]}, {from: 'c', at: 2 * ql, has: 2 * al, text: q3}, {from: 's', at: 2 * al, has: 3 * ql, text: a3}},
-			want: "GET a/1 201 0/4 complete\nGET a/2 0 0/0 unanswered\nGET a/3 203 0/4 complete"},
-		{name: "one of two pipelined requests was lost", parts: []part{
-			{from: 'c', at: ql, text: q2}, {from: 's', has: 2 * ql, text: a1}, {from: 's', at: al, has: 2 * ql, text: a2}},
-			want: " 10.0.0.2:80 201 0/0 orphan\n 10.0.0.2:80 202 0/0 orphan\nGET a/2 0 0/0 gap"},
-		{name: "requests alone", bare: true, parts: []part{{from: 'c', has: 100, text: q1}, {from: 'c', at: ql, has: 100 + al, text: q2}},
-			want: "GET a/1 0 0/0 unanswered\nGET a/2 0 0/0 unanswered", check: func(s Stats) bool {
-				return s.BothWays == 0 && s.OneWay == 1 && s.Late == 1 && s.OneSidedBytes == uint64(al)
-			}},
-		{name: "joined while an answer was on its way", bare: true, parts: []part{
-			{from: 'c', text: q1}, {from: 's', at: 100, has: ql, text: a1}, {from: 'c', at: ql, has: 100 + al, text: q2}, {from: 's', at: 100 + al, has: 2 * ql, text: a2}},
-			want: " 10.0.0.2:80 201 0/0 orphan\nGET a/1 0 0/0 unanswered\nGET a/2 202 0/4 gap", check: func(s Stats) bool { return s.EarlierBytes == 100 && s.GapBytes == 0 && s.Gaps == 0 }},
-		{name: "joined before an answer", bare: true, parts: []part{
-			{from: 's', has: 500, text: a1}, {from: 'c', at: 500, has: al, text: q2}, {from: 's', at: al, has: 500 + ql, text: a2},
-			{from: 'c', at: 500 + ql, has: 2 * al, text: q3}, {from: 's', at: 2 * al, has: 500 + 2*ql, text: a3}},
-			want: " 10.0.0.2:80 201 0/0 orphan\nGET a/2 202 0/4 midstream\nGET a/3 203 0/4 midstream"},
-		{name: "joined inside a body", bare: true, parts: []part{
-			{from: 's', at: 7, has: 500, text: "GETody of something\r\n\r\n"}, {from: 'c', at: 500, has: 30, text: q2},
-			{from: 's', at: 30, has: 500 + ql, text: a2}},
-			want: "GET a/2 202 0/4 midstream"},
-		{name: "joined when the answer to an unseen request is due", bare: true, parts: []part{
-			{from: 'c', at: 500, has: 9, text: q2}, {from: 's', at: 9, has: 500, text: a1}, {from: 's', at: 9 + al, has: 500 + ql, text: a2}},
-			want: " 10.0.0.2:80 201 0/0 orphan\n 10.0.0.2:80 202 0/0 orphan\nGET a/2 0 0/0 unanswered"},
-		{name: "behind a SOCKS greeting", parts: []part{
-			{from: 'c', text: "\x05\x01\x00"}, {from: 's', has: 3, text: "\x05\x00"}, {from: 'c', at: 3, has: 2, text: "\x05\x01\x00\x01\x0a\x00\x00\x02\x00\x50"},
-			{from: 's', at: 2, has: 13, text: "\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"},
-			{from: 'c', at: 13, has: 12, text: q1}, {from: 's', at: 12, has: 13 + ql, text: a1},
-			{from: 'c', at: 13 + ql, has: 12 + al, text: q2}, {from: 's', at: 12 + al, has: 13 + 2*ql, text: a2}},
-			want: "GET a/1 201 0/4 midstream\nGET a/2 202 0/4 midstream"},
-		{name: "behind bytes that only look like SOCKS", parts: []part{
-			{from: 'c', text: "\x05\n" + q1}, {from: 'c', at: 2 + ql, text: q2}, {from: 's', has: 2 + 2*ql, text: a1}, {from: 's', at: al, has: 2 + 2*ql, text: a2}},
-			want: "GET a/2 201 0/4 midstream\n 10.0.0.2:80 202 0/0 orphan"},
-		{name: "only the client was captured", parts: []part{
-			{from: 'c', text: q1}, {from: 'c', at: ql, has: al, text: q2}},
-			want: "GET a/1 0 0/0 unanswered\nGET a/2 0 0/0 unanswered"},
-		{name: "only the server was captured", bare: true, parts: []part{
-			{from: 's', has: ql, text: a1}, {from: 's', at: al, has: 2 * ql, text: a2}},
-			want: " 10.0.0.2:80 201 0/0 orphan\n 10.0.0.2:80 202 0/0 orphan"},
-		{name: "an answer before its request was received", parts: []part{
-			{from: 'c', text: q1}, {from: 's', has: 0, text: a1}},
-			want: " 10.0.0.2:80 201 0/0 orphan\nGET a/1 0 0/0 unanswered"},
-		{name: "reset", parts: []part{
-			{from: 'c', text: q1}, {from: 's', has: ql, flags: flagRST}, {from: 's', has: ql, text: a1}},
-			want: "GET a/1 0 0/0 unanswered", check: func(s Stats) bool { return s.Dropped[dropLate] == 1 }},
-		{name: "a body that the close ends, out of order", parts: []part{
-			{from: 'c', text: q1}, {from: 's', at: 25, has: ql, flags: flagFIN, text: "late"}, {from: 's', has: ql, text: "HTTP/1.1 200 OK\r\n\r\nearly\n"}},
-			want: "GET a/1 200 0/10 complete"},
-		{name: "cut by the snap length in a body", parts: []part{
-			{from: 'c', text: q1}, {from: 's', has: ql, text: a1, cut: 3}, {from: 'c', at: ql, has: al, text: q2}, {from: 's', at: al, has: 2 * ql, text: a2}},
-			want: "GET a/1 201 0/4 complete\nGET a/2 202 0/4 complete", check: func(s Stats) bool { return s.CutBytes == 3 }},
-		{name: "cut by the snap length in a head", parts: []part{
-			{from: 'c', text: q1, cut: 6}, {from: 's', has: ql, text: a1, cut: al - 20}},
-			want: "GET 10.0.0.2:80/1 201 0/0 truncated"},
-		{name: "a hole that is not acknowledged waits", parts: []part{
-			{from: 'c', text: q1[:5]}, {from: 'c', at: 9, text: q1[9:]}, {from: 'c', at: 5, text: q1[5:9], after: 3 * time.Second}, {from: 's', has: ql, text: a1}},
-			want: "GET a/1 201 0/4 complete"},
-	} {
+	for _, c := range streamCases {
 		t.Run(c.name, func(t *testing.T) {
 			sink, stats := read(t, Config{}, bytes.NewReader(draw(c.bare, c.parts)))
 			if got := lines(sink.calls); got != c.want {
