@@ -97,11 +97,17 @@ func (h *http1) suppose(isRequest bool, what hole) {
 			h.row = append(h.row, x.ordinal)
 		}
 	}
+	if h.noteLoss(isRequest, what.bytes) {
+		what.likely = unknownNumber
+	}
 	if !h.rowKnown {
 		return
 	}
 	switch {
 	case what.likely == unknownNumber:
+		if !h.dense {
+			h.vouch(guessCount) // nothing will speak against them any more
+		}
 		h.forgetRow()
 	case isRequest:
 		for range what.likely {
@@ -125,6 +131,7 @@ func (h *http1) forgetRow() {
 
 // supposeRequest adds a request to the row; it may show that the pipe has run dry.
 func (h *http1) supposeRequest(x *exchange) {
+	h.lostSide = 0
 	server := &h.conn.dirs[h.client.other()]
 	had := x.hasAck && !x.afterHole && x.ack == server.next && (!h.hasLastAck || before(h.lastAck, x.ack)) &&
 		(h.answer.phase == phaseIdle || h.answer.phase == phaseSearch)

@@ -237,7 +237,7 @@ func (h *http1) onAnswer(r *messageReader, seq uint32, nanos int64, truncated bo
 		return nil
 	}
 	h.answersSince++
-	h.tailLost = false
+	h.lostSide, h.tailLost = 0, false
 	if r.begin.hasAck && h.hasReplyAck && r.begin.ack == h.replyAck && !h.conn.conflicting {
 		h.sendsAhead() // both had been asked before the first was answered
 	}

@@ -13,11 +13,15 @@ import (
 // What is likely by place (an answer that begins where a client that seems to wait
 // expects it) is refuted by all that shows that the client sends ahead: a request that
 // comes too early, an answer that nobody waits for. A client that always has one more
-// request on the way shows it when it stops, at the latest. What is likely by count
-// (likely.go) must be vouched for: by a proof that leaves the same request for the next
-// answer; by a client that sends only when nothing is on the way, and goes on exactly
-// when nothing should be; or by the end, where a client that had everything closes, and
-// everything is answered.
+// request on the way shows it when it stops, at the latest.
+//
+// What is likely by count (likely.go) is refuted by whatever contradicts the row. Where
+// few packets were lost, and each alone, that suffices: the mistake would be two that were
+// lost one behind the other and taken for one. Where more were lost, such a pair must be
+// vouched for: by a proof that leaves the same request for the next answer; by a
+// client that sends only when nothing is on the way, and goes on exactly when nothing
+// should be; or by the end, where a client that had everything closes, and everything is
+// answered.
 
 // guess is how a pair was made that nothing proves.
 type guess uint8
@@ -51,8 +55,43 @@ type guesses struct {
 	cutOff bool
 	// slowest is the longest that a request waited for its answer, in nanoseconds.
 	slowest int64
+	// lostSide is the direction that lost bytes since a message was read, 0 for none;
+	// holes counts the losses; dense says that one may have held several messages.
+	lostSide lossSide
+	dense    bool
+	holes    uint32
 	// endedAt is when the last answer ended, 0 where that is not known.
 	endedAt int64
+}
+
+// lossSide is a direction that lost bytes.
+type lossSide uint8
+
+const (
+	lostAsks lossSide = 1 + iota
+	lostAnswers
+)
+
+// fewHoles is how many requests there must be for each hole but the first, so that two
+// packets are hardly ever lost side by side.
+const fewHoles = 8
+
+// leastBegun is how many messages of a direction must have begun with packets, so that a
+// lost packet is likely one of them.
+const leastBegun = 4
+
+// noteLoss takes note of so many lost bytes, and reports whether both directions lost
+// some at once: then more packets were lost than show.
+func (h *http1) noteLoss(isRequest bool, bytes uint32) (both bool) {
+	r, is := &h.answer, lostAnswers
+	if isRequest {
+		r, is = &h.request, lostAsks
+	}
+	both = h.lostSide != 0 && h.lostSide != is
+	h.lostSide = is
+	h.holes++
+	h.dense = h.dense || both || bytes > max(r.longest, usualSegment) || uint64(h.holes-1)*fewHoles > h.requests || r.begun < leastBegun
+	return both
 }
 
 // hold keeps a call that is over and likely only.
@@ -72,11 +111,11 @@ func (h *http1) hold(x *exchange) {
 	h.guessed = append(h.guessed, x)
 }
 
-// unvouched sends the n first calls out for which nothing more will speak: those that
-// are likely by place, since nothing spoke against them.
+// unvouched sends the n first calls out for which nothing more will speak, nor against
+// them.
 func (h *http1) unvouched(n int) {
 	for _, x := range h.guessed[:n] {
-		if x.guess == guessCount {
+		if x.guess == guessCount && h.dense {
 			h.part(x)
 		} else {
 			h.out.emit(h.conn.origin(h.client), x)
@@ -98,7 +137,6 @@ func (h *http1) vouch(is guess) {
 
 // refute sends request and answer of the calls of a kind that wait out apart.
 func (h *http1) refute(is guess) {
-
 	h.guessed = slices.DeleteFunc(h.guessed, func(x *exchange) bool {
 		if x.guess == is {
 			h.part(x)
