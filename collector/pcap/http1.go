@@ -418,7 +418,7 @@ func (h *http1) end(from side, nanos int64) {
 	}
 	switch {
 	case r.phase == phaseIdle, r.phase == phaseUntilClose, r.phase == phaseSearch:
-	case !isRequest && r.bodyless:
+	case !isRequest && r.bodyless && r.phase != phaseHead:
 		h.answerDone(r, h.conn.dirs[from].next-1, nanos, true) // it had no body
 	default:
 		h.cutOff = true
