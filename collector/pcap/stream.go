@@ -164,19 +164,7 @@ func (c *connection) packet(from side, p *packet) {
 		return
 	}
 	if c.over || d.closed {
-		n := uint32(len(p.payload)) + p.missing
-		late := n > 0 && (before(d.next, p.seq+n) || before(p.seq, d.first))
-		if !c.over && len(p.payload) > 0 && d.contradicts(&c.table.recall, p.seq, p.payload) {
-			// The end may have been forged, and this be what arrived.
-			c.table.stats.Conflicting++
-			c.conflicting = true
-		}
-		if late {
-			c.table.stats.drop(dropLate)
-			d.mark, d.span = p.seq, n
-		} else {
-			c.table.stats.Retransmitted++ // or a reset, which ends what is over
-		}
+		c.behindEnd(d, p)
 		return
 	}
 	if p.urgent {
@@ -196,20 +184,42 @@ func (c *connection) packet(from side, p *packet) {
 	}
 	switch {
 	case before(s.end(), d.next) || s.end() == d.next && !s.fin && !s.rst:
-		switch n := s.end() - s.seq; {
-		case d.gaveUp(s.seq, n):
-			c.table.stats.drop(dropGivenUp)
-		case d.precedes(s.seq, n):
-			c.table.stats.drop(dropBefore)
-		default:
-			c.table.stats.Retransmitted++
-		}
+		c.countPassed(d, &s)
 	case len(d.held) == 0 && c.ready(from, &s):
 		c.deliver(from, &s)
 	default:
 		c.hold(from, s)
 	}
 	c.progress(from, p)
+}
+
+// behindEnd takes a segment of a direction that has ended.
+func (c *connection) behindEnd(d *direction, p *packet) {
+	n := uint32(len(p.payload)) + p.missing
+	late := n > 0 && (before(d.next, p.seq+n) || before(p.seq, d.first))
+	if !c.over && len(p.payload) > 0 && d.contradicts(&c.table.recall, p.seq, p.payload) {
+		// The end may have been forged, and this be what arrived.
+		c.table.stats.Conflicting++
+		c.conflicting = true
+	}
+	if late {
+		c.table.stats.drop(dropLate)
+		d.mark, d.span = p.seq, n
+	} else {
+		c.table.stats.Retransmitted++ // or a reset, which ends what is over
+	}
+}
+
+// countPassed counts a segment all of which was handed on, or given up, before.
+func (c *connection) countPassed(d *direction, s *segment) {
+	switch n := s.end() - s.seq; {
+	case d.gaveUp(s.seq, n):
+		c.table.stats.drop(dropGivenUp)
+	case d.precedes(s.seq, n):
+		c.table.stats.drop(dropBefore)
+	default:
+		c.table.stats.Retransmitted++
+	}
 }
 
 // attach learns where the directions stand from the first packets.
