@@ -3,9 +3,11 @@
 package pcap
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"runtime/debug"
@@ -46,11 +48,17 @@ func readApart(t testing.TB, capture io.Reader) (r apartRun) {
 	return r
 }
 
-// TestReadApart is the process that readApart starts; else it does nothing.
+// TestReadApart is the process that readApart starts, and itself starts one: what it
+// says must be that of the capture.
 func TestReadApart(t *testing.T) {
 	answer := os.Getenv(apartEnv)
 	if answer == "" {
-		t.Skip("only for benchmarks, which start it themselves")
+		rng, known := rand.New(rand.NewPCG(1, 1)), map[string]truth{}
+		frames := conversation(rng, 5, func(w *wire, name string) { w.talk(10, lockstep, name, known) })
+		if r := readApart(t, bytes.NewReader(writePcap(linkEthernet, frames))); r.Calls != len(known) || r.Before <= 0 || r.Peak < r.Before {
+			t.Errorf("the process that reads %d calls says %+v", len(known), r)
+		}
+		return
 	}
 	debug.SetGCPercent(25) // as collect pcap does
 	before, spent := spenttest.Of(t, os.Getpid()), spenttest.Own(t)
