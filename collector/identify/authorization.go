@@ -70,7 +70,10 @@ func ParseAuthorization(value redact.Secret) Authorization {
 			a.Kind, a.Name = schema.KindAPIKey, id
 		}
 	case "hmac":
-		a.Kind, a.Name = schema.KindAPIKey, parameter(rest, "username")
+		// Others than Kong's name the key elsewhere; what signs each request anew is no key.
+		if a.Name = parameter(rest, "username"); len(a.Name) > 0 {
+			a.Kind = schema.KindAPIKey
+		}
 	case "signature":
 		a.Kind, a.Name = schema.KindAPIKey, parameter(rest, "keyid")
 	case "hawk":
@@ -116,7 +119,10 @@ func nothing(token []byte) bool {
 // proves a connection rather than a request (NTLM, Negotiate: RFC 4559). Such a header
 // names nobody, and what follows on the connection is that caller's without saying so.
 func ConnectionBound(header redact.Secret) bool {
-	scheme, _, _ := bytes.Cut(bytes.TrimSpace(header.Reveal()), []byte{' '})
+	scheme := bytes.TrimSpace(header.Reveal())
+	if end := bytes.IndexAny(scheme, " \t"); end >= 0 {
+		scheme = scheme[:end]
+	}
 	return bytes.EqualFold(scheme, []byte("ntlm")) || bytes.EqualFold(scheme, []byte("negotiate"))
 }
 

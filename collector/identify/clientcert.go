@@ -61,7 +61,7 @@ func ParseClientCert(header []byte) (XFCCElement, error) {
 // certificate. Where no proxy writes such a header none removes it either, and anybody
 // may send one: so it counts only where nothing else proves who calls.
 func (r *rules) clientCert() bool {
-	if len(r.ev.ClientCert) > 0 {
+	if !absent(r.ev.ClientCert) {
 		e, err := ParseClientCert(r.ev.ClientCert)
 		if err == nil {
 			r.hop = &e
@@ -70,9 +70,19 @@ func (r *rules) clientCert() bool {
 		}
 		r.known.flaw = flawClientCert
 	}
-	if len(r.ev.ClientSubject) > 0 {
+	if !absent(r.ev.ClientSubject) {
 		r.hop = &XFCCElement{Subject: r.ev.ClientSubject}
 		return r.certificate()
+	}
+	return false
+}
+
+// absent reports whether a header is what proxies write of a client without a
+// certificate: Apache "(null)", others a dash.
+func absent(value []byte) bool {
+	switch string(bytes.TrimSpace(value)) {
+	case "", "-", "(null)":
+		return true
 	}
 	return false
 }

@@ -73,7 +73,6 @@ func TestClientCertificatesInHeaders(t *testing.T) {
 		}
 	}
 	for name, ev := range map[string]Evidence{
-		"none":            {ClientCert: []byte("(null)")},
 		"half":            {ClientCert: []byte(base64.StdEncoding.EncodeToString(clientCertificate(t, ""))[:100])},
 		"too long":        {ClientCert: []byte(strings.Repeat("A", maxClientCert+1))},
 		"malformed xfcc":  {XFCC: []byte(`Hash="`)},
@@ -84,6 +83,18 @@ func TestClientCertificatesInHeaders(t *testing.T) {
 		New(testKey).Identify(&ev, &out)
 		if out.Credential.Kind != schema.KindUnknown || out.Credential.ID != "" {
 			t.Errorf("%s: %+v, want an unknown credential", name, out.Credential)
+		}
+	}
+	for _, none := range []string{"(null)", "-", " "} {
+		ev := Evidence{ClientCert: []byte(none), ClientSubject: []byte(none), Complete: true}
+		var out Identity
+		if New(testKey).Identify(&ev, &out); out.Credential.Kind != schema.KindAnonymous || out.Credential.ID != "" {
+			t.Errorf("%q, which proxies write where there is no certificate: %+v", none, out.Credential)
+		}
+	}
+	for header, bound := range map[string]bool{"NTLM FAKE": true, "negotiate\tFAKE": true, "NTLM": true, "Bearer FAKE": false} {
+		if ConnectionBound(secret(header)) != bound {
+			t.Errorf("%q proves a connection: %v, want %v", header, !bound, bound)
 		}
 	}
 	ev := Evidence{ClientSubject: []byte("CN=billing,O=Made Up"), Complete: true}

@@ -185,6 +185,7 @@ func TestParseAuthorization(t *testing.T) {
 		{"SharedKey account1:FAKE=", "sharedkey", schema.KindAPIKey, "account1", "", ""},
 		{"SharedKey FakeAccount:FAKE=", "sharedkey", schema.KindUnknown, "", "", "SharedKey FakeAccount:FAKE="},
 		{"AWS4-HMAC-SHA256 Credential=" + secretForID + "/d/r/s/aws4_request, Signature=FAKE", "aws4-hmac-sha256", schema.KindCloudKey, "", "", secretForID},
+		{"hmac key-1:FAKE", "hmac", schema.KindUnknown, "", "", "hmac key-1:FAKE"},
 		{`hmac username="ann", algorithm="hmac-sha256", signature="FAKE"`, "hmac", schema.KindAPIKey, "ann", "", ""},
 		{"TC3-HMAC-SHA256 Credential=AKIDFAKE0000FAKE/2026-01-01/cvm/tc3_request, SignedHeaders=host, Signature=FAKE", "tc3-hmac-sha256", schema.KindCloudKey, "AKIDFAKE0000FAKE", "", ""},
 		{"Turbo FAKE", "other", schema.KindUnknown, "", "", "Turbo FAKE"},

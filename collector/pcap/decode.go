@@ -346,7 +346,8 @@ func (d *decoder) notTCP(last gopacket.LayerType) string {
 			return reasonIPsec
 		}
 	case layers.LayerTypeEthernet, layers.LayerTypeDot1Q:
-		if d.eth.EthernetType == etherMACsec || d.vlan.Type == etherMACsec && last == layers.LayerTypeDot1Q {
+		// Of the layer that was not read this time, what an earlier packet had still stands there.
+		if last == layers.LayerTypeEthernet && d.eth.EthernetType == etherMACsec || last == layers.LayerTypeDot1Q && d.vlan.Type == etherMACsec {
 			return reasonMACsec
 		}
 		return reasonNotIP

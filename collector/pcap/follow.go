@@ -291,15 +291,17 @@ func rewritten(read, info fs.FileInfo) bool {
 
 // open opens the oldest file that was not read, if there is one.
 func (d *Directory) open(ctx context.Context, idle func() error) (bool, error) {
-	d.forget(false)
 	files, err := d.files()
 	if err != nil || len(files) == 0 {
+		d.forget(false)
 		return false, err
 	}
 	f := files[0]
+	// Before any is forgotten: what goes on late would be read a second time.
 	if f.packed == "" && d.resume(&f) {
 		return true, nil
 	}
+	d.forget(false)
 	file, err := os.Open(f.path)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {

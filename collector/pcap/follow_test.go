@@ -119,6 +119,29 @@ func TestFollowSeveralAtOnce(t *testing.T) {
 	}
 }
 
+// TestFollowGoesOnLate has a file go on when nobody waited for it any more: what was read
+// of it is not read again.
+func TestFollowGoesOnLate(t *testing.T) {
+	f := follow(t)
+	rng, known := rand.New(rand.NewPCG(8, 1)), map[string]truth{}
+	a := conversation(rng, 1, func(w *wire, name string) { w.talk(20, lockstep, "a"+name, known) })
+	b := conversation(rng, 1, func(w *wire, name string) { w.talk(20, lockstep, "b"+name, known) })
+	whole, half := writePcap(linkEthernet, a), len(a)/2
+	begun := len(writePcap(linkEthernet, a[:half]))
+	f.put("a.pcap", whole[:begun])
+	f.packets(half)
+	f.put("b.pcap", writePcap(linkEthernet, b))
+	f.packets(half + len(b))
+	time.Sleep(leftFor*10*time.Millisecond + 200*time.Millisecond)
+	f.put("a.pcap", whole[begun:])
+	f.packets(len(a) + len(b))
+	time.Sleep(100 * time.Millisecond)
+	ids, stats := f.end()
+	if stats.Packets != uint64(len(a)+len(b)) || len(ids) == 0 || len(ids) != len(f.sink.calls) {
+		t.Errorf("%d packets were read, want %d; %d calls, %d different ones", stats.Packets, len(a)+len(b), len(f.sink.calls), len(ids))
+	}
+}
+
 // writeNg writes frames as a pcapng file, among blocks to pass over.
 func writeNg(frames []frame) []byte {
 	order := binary.LittleEndian

@@ -304,3 +304,17 @@ func checksum(ip []byte) {
 	}
 	binary.BigEndian.PutUint16(ip[36:], ^uint16(sum))
 }
+
+// TestMACsecIsNotRemembered has a frame in clear text follow an encrypted one: what the
+// decoder read before must not name it.
+func TestMACsecIsNotRemembered(t *testing.T) {
+	d, p := newDecoder(), packet{}
+	sealed := append(make([]byte, 12), 0x88, 0xe5, 0, 0, 0, 0, 0, 0, 0, 0)
+	arp := append(make([]byte, 14), 0x81, 0x00, 0, 5, 0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1)
+	if reason := d.decode(&record{data: sealed, link: linkEthernet, wire: len(sealed)}, &p); reason != reasonMACsec {
+		t.Errorf("an encrypted frame is %q", reason)
+	}
+	if reason := d.decode(&record{data: arp, link: linkSLL, wire: len(arp)}, &p); reason != reasonNotIP {
+		t.Errorf("ARP in a VLAN behind it is %q", reason)
+	}
+}

@@ -56,9 +56,11 @@ func (b *builder) keep(s *sample, data []byte) {
 		b.spoil(s)
 		return
 	}
+	began := len(s.data)
 	s.data = append(s.data, data...)
 	b.bodies += len(data)
-	if s.kind == bodyParts && len(s.data) > maxFirstPart && partOfGraphQL(s.data) == nil {
+	// Once: pieces may be of one byte, and looking through all for each takes long.
+	if s.kind == bodyParts && began <= maxFirstPart && len(s.data) > maxFirstPart && partOfGraphQL(s.data) == nil {
 		b.spoil(s) // an upload like any other
 	}
 }
