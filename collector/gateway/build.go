@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 
+	"github.com/scopedrift/scopedrift/collector"
 	"github.com/scopedrift/scopedrift/collector/decide"
 	"github.com/scopedrift/scopedrift/collector/identify"
 	"github.com/scopedrift/scopedrift/collector/redact"
@@ -28,7 +29,7 @@ type builder struct {
 	scrub    *redact.Scrubber
 	identify *identify.Identifier
 	ids      ids
-	calls    spare
+	calls    collector.Spare
 
 	source  string
 	host    string

@@ -89,34 +89,15 @@ func (e *engine) resume() {
 }
 
 func (e *engine) newBatch() {
-	calls := e.b.calls.take(e.g.cfg.BatchSize)
+	calls := e.b.calls.Take(e.g.cfg.BatchSize)
 	e.batch = &collector.Batch{
 		Input: e.in, FirstUnit: e.nextUnit, Skipped: map[string]uint64{}, Calls: calls,
-		Free: func() { e.b.calls.give(calls) },
+		Free: func() { e.b.calls.Give(calls) },
 	}
 }
-
-// spare is memory of calls that sinks gave back.
-type spare chan []schema.Call
 
 // maxSpare bounds the batches that wait to be used again.
 const maxSpare = 8
-
-func (s spare) take(size int) []schema.Call {
-	select {
-	case calls := <-s:
-		return calls[:0]
-	default:
-		return make([]schema.Call, 0, size)
-	}
-}
-
-func (s spare) give(calls []schema.Call) {
-	select {
-	case s <- calls:
-	default:
-	}
-}
 
 // read reads the whole input.
 func (e *engine) read(ctx context.Context, s *stream) (*InputReport, error) {

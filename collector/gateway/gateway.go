@@ -160,7 +160,7 @@ func (g *Gateway) builder() *builder {
 	return &builder{
 		texts: newTexts(scrub), scrub: scrub, identify: identify.New(g.cfg.Key),
 		host: g.cfg.Host, trusted: g.cfg.TrustedProxies, ids: newIDs(g.cfg.Key),
-		calls: make(spare, maxSpare),
+		calls: make(collector.Spare, maxSpare),
 	}
 }
 

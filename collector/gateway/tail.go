@@ -122,7 +122,7 @@ func (t *tail) run(ctx context.Context) error {
 		return &followError{err}
 	}
 	t.e = newEngine(f.g, format, t.in, f.b, nil)
-	f.b.calls.give(t.e.batch.Calls) // few files have many calls at a time
+	f.b.calls.Give(t.e.batch.Calls) // few files have many calls at a time
 	t.e.batch.Calls, t.e.batch.Free = nil, nil
 	t.fr = newFramer(&reading{t, ctx})
 	t.fr.buf = make([]byte, 32<<10) // there are many, and most of them wait

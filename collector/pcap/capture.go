@@ -170,12 +170,12 @@ type run struct {
 	linkCount uint64
 	// failed is the sink's error where calls were handed on inside of a packet.
 	failed error
-	spare  spare
+	spare  collector.Spare
 	quic   quicReader
 }
 
 func newRun(cfg *Config, in collector.Input, sink collector.Sink) *run {
-	r := &run{cfg: cfg, in: in, sink: sink, stats: newStats(), decoder: newDecoder(), skipped: map[string]uint64{}, spare: make(spare, maxSpare)}
+	r := &run{cfg: cfg, in: in, sink: sink, stats: newStats(), decoder: newDecoder(), skipped: map[string]uint64{}, spare: make(collector.Spare, maxSpare)}
 	r.builder = &builder{
 		key: cfg.Key, scrub: redact.NewScrubber(cfg.Key), identifier: identify.New(cfg.Key),
 		limits: cfg.Limits, stats: r.stats, tenantHeader: cfg.TenantHeader,
@@ -356,38 +356,19 @@ func (r *run) put(ctx context.Context, done bool) error {
 	calls := r.builder.calls
 	batch := &collector.Batch{
 		Input: r.in, FirstUnit: r.firstUnit, NextUnit: r.stats.Packets,
-		Calls: calls, Skipped: r.skipped, Done: done, Free: func() { r.spare.give(calls) },
+		Calls: calls, Skipped: r.skipped, Done: done, Free: func() { r.spare.Give(calls) },
 	}
 	r.builder.calls = nil
 	r.skipped, r.firstUnit = map[string]uint64{}, r.stats.Packets
 	if err := r.sink.Put(ctx, batch); err != nil {
 		return &sinkError{fmt.Errorf("%s: hand on calls: %w", r.in.Name, err)}
 	}
-	r.builder.calls = r.spare.take(min(len(calls)+len(calls)/8, 2*r.cfg.BatchSize))
+	r.builder.calls = r.spare.Take(min(len(calls)+len(calls)/8, 2*r.cfg.BatchSize))
 	return nil
 }
 
-// spare is memory of calls that sinks gave back.
-type spare chan []schema.Call
-
 // maxSpare bounds the batches that wait to be used again.
 const maxSpare = 2
-
-func (s spare) take(size int) []schema.Call {
-	select {
-	case calls := <-s:
-		return calls[:0]
-	default:
-		return make([]schema.Call, 0, size)
-	}
-}
-
-func (s spare) give(calls []schema.Call) {
-	select {
-	case s <- calls:
-	default:
-	}
-}
 
 // finish closes the books.
 func (r *run) finish() Stats {
